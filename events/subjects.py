@@ -1,0 +1,103 @@
+"""Where a fact is filed. One subject is one entity's facts; filters select many.
+
+`Subject` and `Filter` are made only by the functions and constants of this module, so a token with
+a dot, a space or a wildcard in it can never reach the wire.
+"""
+
+import re
+from typing import NewType
+
+from events.ids import TOKEN_PATTERN, JobId, NodeId
+
+Subject = NewType("Subject", str)
+Filter = NewType("Filter", str)
+
+JOB_PREFIX = "ffrtmp.job."
+NODE_PREFIX = "ffrtmp.node."
+COMMAND_PREFIX = "ffrtmp.cmd."
+API_PREFIX = "ffrtmp.api."
+
+LEDGER = (
+    Filter("ffrtmp.job.*"),
+    Filter("ffrtmp.node.*"),
+    Filter("ffrtmp.access.*"),
+    Filter("ffrtmp.cluster.*"),
+)
+TELEMETRY = (Filter("ffrtmp.telemetry.>"),)
+LOGS = (Filter("ffrtmp.logs.>"),)
+COMMANDS = (Filter("ffrtmp.cmd.>"),)
+ALL_JOBS = LEDGER[0]
+ALL_NODES = LEDGER[1]
+
+COMMAND_SUBMIT = Subject("ffrtmp.cmd.jobs.submit")
+COMMAND_CANCEL = Subject("ffrtmp.cmd.jobs.cancel")
+API_SUBMIT = Subject("ffrtmp.api.jobs.submit")
+API_SUBMIT_MANY = Subject("ffrtmp.api.jobs.submit_many")
+API_CANCEL = Subject("ffrtmp.api.jobs.cancel")
+QUERY = Subject("ffrtmp.query")
+
+_token = re.compile(TOKEN_PATTERN).match
+
+
+def job(job_id: JobId) -> Subject:
+    """Return where the facts of one job are."""
+    return Subject(JOB_PREFIX + _checked(job_id))
+
+
+def node(node_id: NodeId) -> Subject:
+    """Return where the facts of one node are; a worker follows exactly its own."""
+    return Subject(NODE_PREFIX + _checked(node_id))
+
+
+def telemetry_of_job(job_id: JobId) -> Subject:
+    """Return where the progress of one job is reported."""
+    return Subject(f"ffrtmp.telemetry.job.{_checked(job_id)}")
+
+
+def telemetry_of_node(node_id: NodeId) -> Subject:
+    """Return where the heartbeats of one node are."""
+    return Subject(f"ffrtmp.telemetry.node.{_checked(node_id)}")
+
+
+def logs(job_id: JobId, attempt: int) -> Subject:
+    """Return where the output of one attempt's process is; `attempt` counts from 1."""
+    return Subject(f"ffrtmp.logs.{_checked(job_id)}.{attempt:d}")
+
+
+def logs_of_job(job_id: JobId) -> Filter:
+    """Select the logs of all attempts of one job."""
+    return Filter(f"ffrtmp.logs.{_checked(job_id)}.*")
+
+
+def only(subject: Subject) -> Filter:
+    """Select exactly one subject."""
+    return Filter(subject)
+
+
+def is_job(subject: str) -> bool:
+    """Tell whether `subject` is a job's."""
+    return subject.startswith(JOB_PREFIX)
+
+
+def is_node(subject: str) -> bool:
+    """Tell whether `subject` is a node's."""
+    return subject.startswith(NODE_PREFIX)
+
+
+def job_of(subject: str) -> JobId:
+    """Return the job that `subject` belongs to; the inverse of `job`."""
+    assert subject.startswith(JOB_PREFIX), subject
+    return JobId(subject[len(JOB_PREFIX) :])
+
+
+def node_of(subject: str) -> NodeId:
+    """Return the node that `subject` belongs to; the inverse of `node`."""
+    assert subject.startswith(NODE_PREFIX), subject
+    return NodeId(subject[len(NODE_PREFIX) :])
+
+
+def _checked(token: str) -> str:
+    if not _token(token):
+        message = f"{token!r} is no subject token; allowed: 1 to 64 letters, digits, `_` or `-`"
+        raise ValueError(message)
+    return token

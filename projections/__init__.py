@@ -1,0 +1,4 @@
+"""What the facts mean now: DuckDB tables folded from the log.
+
+Imports the vocabulary and nothing else of ours.
+"""

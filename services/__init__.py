@@ -1,0 +1,1 @@
+"""The processes: scheduler, worker, projector, command line; and the ports they stand on."""

@@ -1,0 +1,1 @@
+"""Talking without remembering: requests answered at once, and the inbox of commands."""

@@ -1,0 +1,69 @@
+"""The bus as services see it: request and reply, and the work queue of durable commands."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, TypeAlias
+
+from msgspec import Struct
+
+
+class Request(Struct, frozen=True):
+    """One request as it came."""
+
+    subject: str
+    body: bytes
+    message_id: str | None = None
+    """Its `Nats-Msg-Id`, if the sender set one."""
+    traceparent: str | None = None
+
+
+Handler: TypeAlias = Callable[[Request], Awaitable[bytes]]
+"""Answers one request; must not raise for bad input: an answer that says what is wrong is an
+answer."""
+
+
+class Bus(Protocol):
+    """Ask and answer."""
+
+    async def request(
+        self,
+        subject: str,
+        body: bytes,
+        *,
+        timeout_s: float = 5.0,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """Return the answer to `body`. Raises LogUnavailable when nobody answers in time."""
+        ...
+
+    def serve(
+        self, name: str, endpoints: Mapping[str, Handler], *, concurrency_max: int = 256
+    ) -> AbstractAsyncContextManager[None]:
+        """Answer requests on these subjects while the context lasts.
+
+        Every process that serves the same `name` shares the load. Discoverable as a NATS micro
+        service. A handler that raises answers with an error and is logged; it never ends the
+        service.
+        """
+        ...
+
+
+class Command(Struct, frozen=True):
+    """One durable command and its place in the stream of commands."""
+
+    request: Request
+    seq: int
+    token: object
+    """The adapter's handle by which it is acknowledged."""
+
+
+class Inbox(Protocol):
+    """The work queue of durable commands: each stays until it was acknowledged."""
+
+    def receive(self) -> AbstractAsyncContextManager[AsyncIterator[list[Command]]]:
+        """Iterate over batches of commands; one that is not acknowledged in time comes again."""
+        ...
+
+    async def acknowledge(self, commands: Sequence[Command]) -> None:
+        """Tell the queue that these are answered by facts and may be forgotten."""
+        ...

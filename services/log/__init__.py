@@ -1,0 +1,1 @@
+"""The log: a port, and its two adapters."""

@@ -1,0 +1,1 @@
+"""The worker: follows its node's subject, runs attempts, reports what became of them."""

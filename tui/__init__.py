@@ -1,0 +1,1 @@
+"""The eyes: how states, times and sizes are shown to people."""
