@@ -15,17 +15,18 @@ from typing import Annotated, TypeAlias, get_args
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from events.ids import EventId
+from events.ids import END_OF_TEXT, EventId
 from events.job import JobFact
 from events.node import NodeFact
 from events.spec import Instant
+from events.strict import UNREADABLE
 from events.subjects import Subject
 from events.telemetry import TelemetryFact
 
 Fact: TypeAlias = JobFact | NodeFact | TelemetryFact
 
 TraceParent: TypeAlias = Annotated[
-    str, Meta(pattern="^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
+    str, Meta(pattern="^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}" + END_OF_TEXT)
 ]
 _UNDATED = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -105,7 +106,7 @@ def decode(seq: int, subject: str, body: bytes) -> Recorded:
     """
     try:
         envelope = _decode_envelope(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         unknown = Unknown(type="", problem=f"no event envelope: {error}", body=body)
         return Recorded(
             seq, Subject(subject), unknown, _UNDATED, EventId(""), "", "", None, Raw(b"null")
@@ -129,5 +130,5 @@ def _fact(envelope: _Envelope, body: bytes) -> Fact | Unknown:
         return Unknown(type=envelope.type, problem="unknown type", body=body)
     try:
         return decoder(envelope.data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         return Unknown(type=envelope.type, problem=str(error), body=body)

@@ -8,7 +8,11 @@ JobId = NewType("JobId", str)
 NodeId = NewType("NodeId", str)
 EventId = NewType("EventId", str)
 
-TOKEN_PATTERN = "^[A-Za-z0-9_-]{1,64}$"  # noqa: S105 - a subject token, not a secret
+END_OF_TEXT = r"$(?!\n)"
+"""The end of a text in a pattern: Python's `$` alone also stands before a last line break, and a
+line break in a subject would be a second line of the NATS protocol."""
+
+TOKEN_PATTERN = "^[A-Za-z0-9_-]{1,64}" + END_OF_TEXT
 """What may stand between two dots of a NATS subject here: no dot, space, `*` or `>`."""
 
 JobIdField: TypeAlias = Annotated[

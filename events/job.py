@@ -39,6 +39,8 @@ class LossCause(StrEnum):
     STALLED = "stalled"
     TIMED_OUT = "timed_out"
     NOT_STARTED = "not_started"
+    DRAINED = "drained"
+    """The worker was asked to stop and handed the attempt back; no crash."""
 
 
 class QueuedAfter(StrEnum):
@@ -47,6 +49,8 @@ class QueuedAfter(StrEnum):
     DEPENDENCIES = "dependencies"
     START_TIME = "start_time"
     BACKOFF = "backoff"
+    LOSS = "loss"
+    """Its node went away with the attempt; no back-off, the job is not at fault."""
 
 
 class _Fact(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -9,6 +9,8 @@ from typing import Annotated, TypeAlias
 
 from msgspec import Meta, Struct
 
+from events.ids import END_OF_TEXT
+
 
 class VideoCodec(StrEnum):
     """A video coding format; which encoder makes it is the node's affair unless asked for."""
@@ -39,9 +41,11 @@ FramesPerSecond: TypeAlias = Annotated[float, Meta(gt=0, le=480)]
 Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
 PositiveSeconds: TypeAlias = Annotated[float, Meta(gt=0, le=7 * 86400)]
 BitsPerSecond: TypeAlias = Annotated[int, Meta(ge=1_000, le=1_000_000_000)]
-Path: TypeAlias = Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f]+$")]
+Path: TypeAlias = Annotated[
+    str, Meta(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f]+" + END_OF_TEXT)
+]
 """A path or URL; workers confine paths to their media root and refuse what leads out of it."""
-EncoderName: TypeAlias = Annotated[str, Meta(pattern="^[a-z0-9_]{1,40}$")]
+EncoderName: TypeAlias = Annotated[str, Meta(pattern="^[a-z0-9_][a-z0-9_-]{0,39}" + END_OF_TEXT)]
 
 
 class _Value(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -61,7 +65,7 @@ class Video(_Value, frozen=True):
     """Target bit rate; None: constant quality by `crf`."""
     crf: Annotated[int, Meta(ge=0, le=63)] | None = None
     """Constant rate factor, lower is better; None and no bit rate: the codec's usual value."""
-    preset: Annotated[str, Meta(pattern="^[a-z0-9]{1,16}$")] | None = None
+    preset: Annotated[str, Meta(pattern="^[a-z0-9]{1,16}" + END_OF_TEXT)] | None = None
     """Speed of the encoder in its own words (`veryfast`, `10`); None: the encoder's usual value."""
 
 

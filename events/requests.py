@@ -4,25 +4,23 @@ The same payloads travel on the durable subjects (`ffrtmp.cmd.>`) and on the one
 (`ffrtmp.api.>`). Unknown fields are refused at every depth: a typo must not become a default.
 """
 
-import functools
 import uuid
-from collections.abc import Hashable
 from typing import Annotated, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct, inspect
+from msgspec import Meta, Struct
 
 from events.ids import JobId, JobIdField
-from events.spec import JobSpec
+from events.spec import JobSpec, contradiction
+from events.strict import UNREADABLE, Fault, explain, shown, unknown_field
 
 BODY_BYTES_MAX = 512 * 1024
 """Longest request body; a longer bulk submission is sent in several."""
 BULK_JOBS_MAX = 1_000
 """Most jobs in one bulk request; a longer one is sent in several."""
-_SHOWN_BYTES_MAX = 512
 _JOB_NAMESPACE = uuid.UUID("8a2fd3b0-5d2b-5f0e-9a57-3c1b6de5a0f1")
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Struct)
 
 
 class InvalidRequest(Exception):
@@ -88,19 +86,21 @@ def decode_request(kind: type[T], body: bytes) -> T:
     Raises InvalidRequest naming the field, what was given and what is allowed.
     """
     if len(body) > BODY_BYTES_MAX:
-        raise InvalidRequest("$", f"{len(body)} bytes given; at most {BODY_BYTES_MAX} allowed")
+        raise InvalidRequest("$", f"$: given: {len(body)} bytes; allowed: at most {BODY_BYTES_MAX}")
     body = body.strip() or b"{}"
     try:
-        plain = msgspec.json.decode(body)
         request = msgspec.json.decode(body, type=kind)
+        fault = unknown_field(kind, body)
     except msgspec.ValidationError as error:
-        raise _explained(kind, body, str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequest("$", f"not JSON: {error}; given: {shown(body)}") from None
-    stranger = _stranger(_info(kind), plain, "$")
-    if stranger is not None:
-        raise stranger
-    return request
+        fault = explain(kind, body, str(error))
+    except UNREADABLE as error:
+        fault = Fault("$", f"$: {error}; given: {shown(body)}; allowed: a JSON object")
+    else:
+        if fault is None and isinstance(request, JobSpec):
+            fault = _contradiction(request)
+        if fault is None:
+            return request
+    raise InvalidRequest(fault.field, fault.message)
 
 
 def derive_job_id(
@@ -130,115 +130,6 @@ def spec_of(request: SubmitJob) -> JobSpec:
     return JobSpec(**fields)
 
 
-def shown(body: bytes) -> str:
-    """Return the head of a body for a message, safe to print."""
-    text = body[:_SHOWN_BYTES_MAX].decode("utf-8", "replace")
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-@functools.cache
-def _info(kind: Hashable) -> inspect.Type:
-    return inspect.type_info(kind)
-
-
-def _explained(kind: type, body: bytes, problem: str) -> InvalidRequest:
-    message, _, path = problem.partition(" - at `")
-    field = path.rstrip("`") or "$"
-    allowed = _allowed(_info(kind), field)
-    if allowed:
-        message = message.partition(" matching regex ")[0]
-    parts = [f"{field}: {message}"]
-    given = _at(msgspec.json.decode(body), field)
-    if given is not _ABSENT:
-        parts.append(f"given: {shown(msgspec.json.encode(given))}")
-    if allowed:
-        parts.append(f"allowed: {allowed}")
-    return InvalidRequest(field, "; ".join(parts))
-
-
-_ABSENT = object()
-
-
-def _steps(field: str) -> list[str]:
-    return [step for step in field.replace("[", ".[").split(".")[1:] if step]
-
-
-def _at(value: object, field: str) -> object:
-    for step in _steps(field):
-        if step.startswith("["):
-            if not isinstance(value, list) or not step[1:-1].isdigit():
-                return _ABSENT
-            value = value[int(step[1:-1])]
-        elif isinstance(value, dict) and step in value:
-            value = value[step]
-        else:
-            return _ABSENT
-    return value
-
-
-def _allowed(info: inspect.Type, field: str) -> str:
-    for step in _steps(field):
-        found = _child(info, step)
-        if found is None:
-            return ""
-        info = found
-    for choice in _choices(info):
-        if isinstance(choice, inspect.EnumType):
-            return ", ".join(str(member.value) for member in choice.cls)
-    return _described(info)
-
-
-def _described(info: inspect.Type) -> str:
-    """Return what the type says of itself, for people."""
-    if isinstance(info, inspect.UnionType):
-        return next((text for part in info.types if (text := _described(part))), "")
-    if not isinstance(info, inspect.Metadata) or not info.extra_json_schema:
-        return ""
-    text = str(info.extra_json_schema.get("description", ""))
-    examples = ", ".join(map(str, info.extra_json_schema.get("examples", ())))
-    return f"{text} For example {examples}." if examples else text
-
-
-def _choices(info: inspect.Type) -> tuple[inspect.Type, ...]:
-    if isinstance(info, inspect.Metadata):
-        return _choices(info.type)
-    if isinstance(info, inspect.UnionType):
-        return tuple(choice for part in info.types for choice in _choices(part))
-    return (info,)
-
-
-def _child(info: inspect.Type, step: str) -> inspect.Type | None:
-    for choice in _choices(info):
-        if isinstance(choice, inspect.StructType):
-            for field in choice.fields:
-                if field.encode_name == step:
-                    return field.type
-        elif step.startswith("[") and isinstance(choice, inspect.VarTupleType | inspect.ListType):
-            return choice.item_type
-    return None
-
-
-def _stranger(info: inspect.Type, value: object, path: str) -> InvalidRequest | None:
-    """Find the first field that no type of ours has."""
-    if isinstance(value, list):
-        for number, item in enumerate(value):
-            inner = _child(info, f"[{number}]")
-            found = _stranger(inner, item, f"{path}[{number}]") if inner is not None else None
-            if found is not None:
-                return found
-        return None
-    if not isinstance(value, dict):
-        return None
-    known = [choice for choice in _choices(info) if isinstance(choice, inspect.StructType)]
-    if not known:
-        return None
-    names = [field.encode_name for choice in known for field in choice.fields]
-    for name, item in value.items():
-        inner = _child(info, name)
-        if inner is None:
-            message = f"{path}: unknown field {name!r}; allowed: {', '.join(sorted(names))}"
-            return InvalidRequest(f"{path}.{name}", message)
-        found = _stranger(inner, item, f"{path}.{name}")
-        if found is not None:
-            return found
-    return None
+def _contradiction(spec: JobSpec) -> Fault | None:
+    found = contradiction(spec)
+    return None if found is None else Fault(found[0], f"{found[0]}: {found[1]}")

@@ -9,10 +9,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, TypeAlias
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, ValidationError, convert
 
-from events.ids import JobIdField
-from events.media import Input, Output, Parameters, PositiveSeconds, Video, VideoCodec
+from events.ids import END_OF_TEXT, TOKEN_PATTERN, JobIdField
+from events.media import Input, Output, Parameters, PositiveSeconds, Video
 
 
 class Queue(StrEnum):
@@ -67,7 +67,7 @@ class OnDependencyFailure(StrEnum):
 
 SCENARIO_PATTERN = (
     r"^(?:[1-9][0-9]{1,3}p|[48][kK]|[1-9][0-9]{1,4}x[1-9][0-9]{1,4}@)"
-    r"[1-9][0-9]{0,2}(?:\.[0-9]{1,3})?-(?:h264|h265|hevc|vp9|av1)$"
+    r"[1-9][0-9]{0,2}(?:\.[0-9]{1,3})?-(?:h264|h265|hevc|vp9|av1)" + END_OF_TEXT
 )
 Scenario: TypeAlias = Annotated[
     str,
@@ -77,12 +77,12 @@ Scenario: TypeAlias = Annotated[
         examples=["1080p30-h264", "4K60-h265", "640x360@25-vp9"],
     ),
 ]
-LabelKey: TypeAlias = Annotated[str, Meta(pattern="^[A-Za-z0-9_./-]{1,63}$")]
+LabelKey: TypeAlias = Annotated[str, Meta(pattern="^[A-Za-z0-9_./-]{1,63}" + END_OF_TEXT)]
 LabelValue: TypeAlias = Annotated[str, Meta(max_length=255)]
 Capability: TypeAlias = Annotated[
     str,
     Meta(
-        pattern="^[a-z]+(?::[A-Za-z0-9_./=-]{1,128})?$",
+        pattern="^[a-z]+(?::[A-Za-z0-9_./=-]{1,128})?" + END_OF_TEXT,
         description="What a node must have: `gpu`, `encoder:hevc_nvenc`, `label:zone=eu`.",
     ),
 ]
@@ -116,7 +116,7 @@ class JobSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     priority: Priority = Priority.MEDIUM
     confidence: Confidence = Confidence.AUTO
     classification: Classification | None = None
-    tenant: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")] = "default"
+    tenant: Annotated[str, Meta(pattern=TOKEN_PATTERN)] = "default"
     labels: Annotated[dict[LabelKey, LabelValue], Meta(max_length=32)] = {}
     requires: Annotated[tuple[Capability, ...], Meta(max_length=32)] = ()
     limits: ResourceLimits | None = None
@@ -133,18 +133,19 @@ class JobSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 _scenario = re.compile(
-    r"^(?:(?P<lines>\d+)p|(?P<ultra>[48])[kK]|(?P<width>\d+)x(?P<height>\d+)@)"
-    r"(?P<rate>[\d.]+)-(?P<codec>\w+)$"
-)
+    r"(?:(?P<lines>\d+)p|(?P<ultra>[48])[kK]|(?P<width>\d+)x(?P<height>\d+)@)"
+    r"(?P<rate>[\d.]+)-(?P<codec>\w+)"
+).fullmatch
 _ULTRA = {"4": (3840, 2160), "8": (7680, 4320)}
 
 
 def video_of_scenario(scenario: str) -> Video:
-    """Return what a scenario asks of the video; 16:9 where only lines are given.
+    """Return what a scenario asks of the video; 16:9 where only lines are given, sizes made even.
 
-    Raises ValueError for what `SCENARIO_PATTERN` would have refused.
+    Raises ValueError for what `SCENARIO_PATTERN` would have refused, and for a size or a rate that
+    no `Video` may have.
     """
-    found = _scenario.match(scenario)
+    found = _scenario(scenario)
     if found is None:
         message = f"{scenario!r} is no scenario; allowed: 1080p30-h264, 4K60-h265, 640x360@25-vp9"
         raise ValueError(message)
@@ -156,6 +157,28 @@ def video_of_scenario(scenario: str) -> Video:
     else:
         width, height = int(found["width"]), int(found["height"])
     codec = "hevc" if found["codec"] == "h265" else found["codec"]
-    return Video(
-        codec=VideoCodec(codec), width=width, height=height + height % 2, rate=float(found["rate"])
-    )
+    video = {
+        "codec": codec,
+        "width": width + width % 2,
+        "height": height + height % 2,
+        "rate": float(found["rate"]),
+    }
+    try:
+        return convert(video, Video)
+    except ValidationError:
+        message = f"{scenario!r} is out of range; allowed: 16 to 16384 pixels, rates to 480"
+        raise ValueError(message) from None
+
+
+def contradiction(spec: JobSpec) -> tuple[str, str] | None:
+    """Return the field at fault and what is wrong where no field alone can tell; None: nothing."""
+    if spec.scenario is not None:
+        try:
+            video_of_scenario(spec.scenario)
+        except ValueError as error:
+            return "$.scenario", str(error)
+    begin, end = spec.not_before, spec.deadline
+    if begin is not None and end is not None and end <= begin:
+        given = end.isoformat()
+        return "$.deadline", f"given: {given}; allowed: after `not_before`, {begin.isoformat()}"
+    return None

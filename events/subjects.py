@@ -14,6 +14,7 @@ Filter = NewType("Filter", str)
 
 JOB_PREFIX = "ffrtmp.job."
 NODE_PREFIX = "ffrtmp.node."
+NODE_TELEMETRY_PREFIX = "ffrtmp.telemetry.node."
 COMMAND_PREFIX = "ffrtmp.cmd."
 API_PREFIX = "ffrtmp.api."
 
@@ -24,6 +25,8 @@ LEDGER = (
     Filter("ffrtmp.cluster.*"),
 )
 TELEMETRY = (Filter("ffrtmp.telemetry.>"),)
+TELEMETRY_NODES = Filter("ffrtmp.telemetry.node.*")
+TELEMETRY_JOBS = Filter("ffrtmp.telemetry.job.*")
 LOGS = (Filter("ffrtmp.logs.>"),)
 COMMANDS = (Filter("ffrtmp.cmd.>"),)
 ALL_JOBS = LEDGER[0]
@@ -56,7 +59,13 @@ def telemetry_of_job(job_id: JobId) -> Subject:
 
 def telemetry_of_node(node_id: NodeId) -> Subject:
     """Return where the heartbeats of one node are."""
-    return Subject(f"ffrtmp.telemetry.node.{_checked(node_id)}")
+    return Subject(NODE_TELEMETRY_PREFIX + _checked(node_id))
+
+
+def node_of_telemetry(subject: str) -> NodeId:
+    """Return the node whose heartbeats are on `subject`; the inverse of `telemetry_of_node`."""
+    assert subject.startswith(NODE_TELEMETRY_PREFIX), subject
+    return NodeId(subject[len(NODE_TELEMETRY_PREFIX) :])
 
 
 def logs(job_id: JobId, attempt: int) -> Subject:

@@ -209,8 +209,8 @@ def _cancel_requested(state: JobState, fact: facts.CancelRequested, at: Recorded
     return state
 
 
-def _canceled(state: JobState, _: facts.Canceled, at: Recorded) -> JobState:
-    if isinstance(state, Absent | Ended):
+def _canceled(state: JobState, fact: facts.Canceled, at: Recorded) -> JobState:
+    if isinstance(state, Absent | Ended) or 0 < fact.attempt < state.attempt:
         return state
     return _ended(state, at, JobStatus.CANCELED)
 
@@ -222,7 +222,8 @@ def _attempt_failed(state: JobState, fact: facts.AttemptFailed, at: Recorded) ->
 
 def _attempt_lost(state: JobState, fact: facts.AttemptLost, at: Recorded) -> JobState:
     held = _holder(state, fact.attempt)
-    return state if held is None else _halted(held, fact, at, crashes=held.crashes + 1)
+    crashed = 0 if fact.cause is facts.LossCause.DRAINED else 1
+    return state if held is None else _halted(held, fact, at, crashes=held.crashes + crashed)
 
 
 def _retry_scheduled(state: JobState, fact: facts.RetryScheduled, at: Recorded) -> JobState:

@@ -1,5 +1,6 @@
 """What the worker asks of whatever runs an attempt: ffmpeg, GStreamer, or nothing at all."""
 
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeAlias
 
 from msgspec import Struct
@@ -7,8 +8,9 @@ from msgspec import Struct
 from events.ids import JobId
 from events.job import FailureClass
 from events.media import EncodeStats, MadeFile
-from events.spec import JobSpec
-from events.telemetry import OutputStream
+from events.node import Hardware
+from events.spec import Engine, JobSpec
+from events.telemetry import GpuLoad, OutputStream
 
 
 class Work(Struct, frozen=True, kw_only=True):
@@ -70,7 +72,7 @@ class Executor(Protocol):
     async def run(self, work: Work, report: Report) -> Result:
         """Run one attempt to its end and return what became of it; raises nothing for a failed one.
 
-        Cancelling the call ends the attempt: its processes are gone and its files removed before the
+        Cancelling the call ends the attempt: processes are gone and files removed before the
         cancellation leaves this function.
         """
         ...
@@ -82,3 +84,24 @@ class Executor(Protocol):
     async def discard(self, work: Work) -> None:
         """Remove whatever files the attempt has left; doing it again does nothing."""
         ...
+
+
+class Load(Struct, frozen=True, kw_only=True):
+    """How busy the node's machine is."""
+
+    cpu_percent: float = 0.0
+    memory_free_bytes: int = 0
+    disk_free_bytes: int = 0
+    gpus: tuple[GpuLoad, ...] = ()
+
+
+class Machine(Struct, frozen=True, kw_only=True):
+    """What the node offers: given to the worker by whoever has looked at the machine."""
+
+    executors: Mapping[Engine, Executor]
+    capabilities: tuple[str, ...]
+    hardware: Hardware
+    read_load: Callable[[], Awaitable[Load]]
+    """Reads the load now; must not raise for a sensor that is missing."""
+    address: str = ""
+    version: str = ""

@@ -1,0 +1,123 @@
+"""Which messages travel where: the one list that all published documents are made from."""
+
+from typing import NamedTuple, get_args
+
+from msgspec import Struct
+
+from events import subjects
+from events.codec import FACT_TYPES, Fact
+from events.ids import TOKEN_PATTERN
+from events.job import JobFact
+from events.node import NodeFact
+from events.requests import CancelJob, Replies, Reply, SubmitJob, SubmitMany
+from events.telemetry import Heartbeat, LogChunk, Progress
+
+
+class Channel(NamedTuple):
+    """One kind of subject, and the facts that are filed there."""
+
+    name: str
+    address: str
+    """The subject, its variable tokens in braces."""
+    stream: str
+    """The JetStream stream that keeps it."""
+    summary: str
+    facts: tuple[type[Fact], ...]
+
+
+class Operation(NamedTuple):
+    """One thing that can be asked for."""
+
+    name: str
+    address: str
+    stream: str
+    """The stream that keeps the request until it is decided; empty: it is answered at once."""
+    summary: str
+    request: type[Struct]
+    reply: type[Struct] | None
+    """None: the answer is a fact in the ledger."""
+
+
+TOKENS = {
+    "job_id": TOKEN_PATTERN,
+    "node_id": TOKEN_PATTERN,
+    "attempt": "^[1-9][0-9]*$",
+}
+"""What may stand for each variable token of a subject."""
+
+CHANNELS = (
+    Channel(
+        "job",
+        subjects.JOB_PREFIX + "{job_id}",
+        "FFRTMP_LEDGER",
+        "The life of one job: every decision and transition, for ever.",
+        get_args(JobFact),
+    ),
+    Channel(
+        "node",
+        subjects.NODE_PREFIX + "{node_id}",
+        "FFRTMP_LEDGER",
+        "The life of one node, and what it is told to do, for ever.",
+        get_args(NodeFact),
+    ),
+    Channel(
+        "node_telemetry",
+        "ffrtmp.telemetry.node.{node_id}",
+        "FFRTMP_TELEMETRY",
+        "Heartbeats of one node; they expire.",
+        (Heartbeat,),
+    ),
+    Channel(
+        "job_telemetry",
+        "ffrtmp.telemetry.job.{job_id}",
+        "FFRTMP_TELEMETRY",
+        "Progress of one job; it expires.",
+        (Progress,),
+    ),
+    Channel(
+        "logs",
+        "ffrtmp.logs.{job_id}.{attempt}",
+        "FFRTMP_LOGS",
+        "What one attempt's process printed; it expires.",
+        (LogChunk,),
+    ),
+)
+
+OPERATIONS = (
+    Operation(
+        "submit_later",
+        subjects.COMMAND_SUBMIT,
+        "FFRTMP_COMMANDS",
+        "Submit a job durably; a message header Nats-Msg-Id makes a repetition the same job.",
+        SubmitJob,
+        None,
+    ),
+    Operation(
+        "cancel_later",
+        subjects.COMMAND_CANCEL,
+        "FFRTMP_COMMANDS",
+        "Cancel a job durably.",
+        CancelJob,
+        None,
+    ),
+    Operation(
+        "submit", subjects.API_SUBMIT, "", "Submit a job, answered at once.", SubmitJob, Reply
+    ),
+    Operation(
+        "submit_many",
+        subjects.API_SUBMIT_MANY,
+        "",
+        "Submit up to 1,000 jobs; each is answered on its own, in the same order.",
+        SubmitMany,
+        Replies,
+    ),
+    Operation(
+        "cancel", subjects.API_CANCEL, "", "Cancel a job, answered at once.", CancelJob, Reply
+    ),
+)
+
+
+def channel_of(tag: str) -> Channel:
+    """Return where facts of this type are filed."""
+    fact = FACT_TYPES[tag]
+    return next(channel for channel in CHANNELS if fact in channel.facts)

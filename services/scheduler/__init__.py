@@ -1,0 +1,1 @@
+"""The scheduler: takes requests in, decides, and gives waiting jobs to free nodes."""

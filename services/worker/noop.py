@@ -1,0 +1,20 @@
+"""The engine that does nothing: what an attempt costs without its encode."""
+
+from services.worker.port import Made, Report, Result, Work
+
+
+class NoopExecutor:
+    """Makes nothing, at once."""
+
+    async def run(self, work: Work, report: Report) -> Result:
+        """Return that the attempt is made, without a file."""
+        del work, report
+        return Made()
+
+    async def promote(self, work: Work, made: Made) -> None:
+        """Do nothing; there are no files."""
+        del work, made
+
+    async def discard(self, work: Work) -> None:
+        """Do nothing; there are no files."""
+        del work

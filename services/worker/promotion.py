@@ -1,0 +1,83 @@
+"""The last step of a winner: its files take their final names, now or after a restart."""
+
+from typing import TypeGuard
+
+import structlog
+
+from events import subjects
+from events.ids import NodeId
+from events.job import Completed, Promoted
+from events.media import MadeFile
+from events.state.job import Ended, JobState, JobStatus
+from services.clock import Pen
+from services.entity import load_job
+from services.errors import Conflict
+from services.log.port import Entry, EventLog
+from services.persist import append, persistently
+from services.worker.journal import Journal
+from services.worker.port import Executor, Made, Work
+
+TRIES_MAX = 16
+
+_log = structlog.get_logger()
+
+
+class Promoter:
+    """Promotes winners of one node, and clears up after an earlier worker of it."""
+
+    def __init__(self, ledger: EventLog, pen: Pen, node: NodeId, journal: Journal) -> None:
+        self._ledger = ledger
+        self._pen = pen
+        self._node = node
+        self._journal = journal
+
+    async def promote(self, work: Work, executor: Executor, made: Made) -> None:
+        """Rename the files, say so in the log, and forget the attempt."""
+        await executor.promote(work, made)
+        for _ in range(TRIES_MAX):
+            state = await self._load(work)
+            if not _won(state, work) or state.promoted:
+                break
+            fact = Promoted(node=self._node, attempt=work.attempt)
+            entry = Entry(self._pen.write(subjects.job(work.job), fact), state.version)
+            (outcome,) = await append(self._ledger, [entry], "promoting")
+            if not isinstance(outcome, Conflict):
+                break
+        self._journal.end(work)
+
+    async def discard(self, work: Work, executor: Executor) -> None:
+        """Remove what an attempt that did not win has left, and forget it."""
+        await executor.discard(work)
+        self._journal.end(work)
+
+    async def clear_up(self, work: Work, executor: Executor) -> None:
+        """Settle an attempt of an earlier worker: promote the winner, discard any other."""
+        state = await self._load(work)
+        if not _won(state, work):
+            _log.info("attempt.cleared", job=work.job, attempt=work.attempt)
+            await self.discard(work, executor)
+        elif state.promoted:
+            self._journal.end(work)
+        else:
+            _log.info("promotion.resumed", job=work.job, attempt=work.attempt)
+            await self.promote(work, executor, Made(files=await self._files(work)))
+
+    async def _load(self, work: Work) -> JobState:
+        return await persistently(lambda: load_job(self._ledger, work.job), "promoting")
+
+    async def _files(self, work: Work) -> tuple[MadeFile, ...]:
+        subject = subjects.job(work.job)
+        facts = await persistently(lambda: self._ledger.read(subject), "promoting")
+        for recorded in facts:
+            fact = recorded.fact
+            if isinstance(fact, Completed) and fact.attempt == work.attempt:
+                return fact.files
+        return ()
+
+
+def _won(state: JobState, work: Work) -> TypeGuard[Ended]:
+    return (
+        isinstance(state, Ended)
+        and state.status is JobStatus.COMPLETED
+        and state.attempt == work.attempt
+    )

@@ -1,0 +1,149 @@
+"""What running attempts say on the way: progress and output, thinned out and in order.
+
+Executors speak whenever they like; what they say is kept here, the latest progress and a bounded
+number of lines, and sent at a steady pace. Nothing here may slow an encode down.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+
+import anyio
+import structlog
+from msgspec import Struct
+
+from events import subjects
+from events.ids import JobId, NodeId
+from events.telemetry import LogChunk, OutputStream, Progress
+from services.clock import Pen
+from services.errors import LogUnavailable
+from services.log.port import Entry, EventLog
+from services.worker.port import Sample
+
+LINES_KEPT_MAX = 1_000
+"""Lines of one attempt that wait to be sent; of more, the oldest are left out and counted."""
+LINE_CHARS_MAX = 4_000
+CHUNK_LINES_MAX = 100
+"""4,000 characters by 100 lines stay below the log's largest message."""
+
+_log = structlog.get_logger()
+
+
+class Voice:
+    """The report of one attempt."""
+
+    def __init__(self, job: JobId, attempt: int) -> None:
+        self.job = job
+        self.attempt = attempt
+        self.chunks = 0
+        self._sample: Sample | None = None
+        self._lines: deque[tuple[OutputStream, str]] = deque(maxlen=LINES_KEPT_MAX)
+        self._left_out = 0
+
+    def progress(self, sample: Sample) -> None:
+        """Keep the latest progress."""
+        self._sample = sample
+
+    def lines(self, stream: OutputStream, lines: list[str]) -> None:
+        """Keep what was printed."""
+        for line in lines:
+            if len(self._lines) == LINES_KEPT_MAX:
+                self._left_out += 1
+            self._lines.append((stream, line[:LINE_CHARS_MAX]))
+
+    def take_sample(self) -> Sample | None:
+        """Return the progress since the last call; None: there is none."""
+        sample, self._sample = self._sample, None
+        return sample
+
+    def take_lines(self) -> Iterator[tuple[OutputStream, tuple[str, ...]]]:
+        """Return the lines since the last call, in runs of one stream."""
+        if self._left_out:
+            words = f"[{self._left_out} lines left out: printed faster than they can be stored]"
+            self._left_out = 0
+            yield OutputStream.WORKER, (words,)
+        run: list[str] = []
+        current = OutputStream.STDERR
+        while self._lines:
+            stream, line = self._lines.popleft()
+            if run and (stream is not current or len(run) == CHUNK_LINES_MAX):
+                yield current, tuple(run)
+                run = []
+            current = stream
+            run.append(line)
+        if run:
+            yield current, tuple(run)
+
+
+class _Streams(Struct, frozen=True):
+    telemetry: EventLog
+    logs: EventLog
+
+
+class Teller:
+    """Sends what the voices of one node say."""
+
+    def __init__(self, node: NodeId, pen: Pen, *, telemetry: EventLog, logs: EventLog) -> None:
+        self._node = node
+        self._pen = pen
+        self._to = _Streams(telemetry, logs)
+        self._voices: dict[tuple[JobId, int], Voice] = {}
+
+    def voice(self, job: JobId, attempt: int) -> Voice:
+        """Return a new report for an attempt; its words are sent from now on."""
+        voice = Voice(job, attempt)
+        self._voices[job, attempt] = voice
+        return voice
+
+    async def hush(self, voice: Voice) -> None:
+        """Send an attempt's last words and forget it."""
+        self._voices.pop((voice.job, voice.attempt), None)
+        await self._send([voice])
+
+    async def run(self, period_s: float) -> None:
+        """Send at most every `period_s`, until cancelled."""
+        while True:
+            await anyio.sleep(period_s)
+            await self._send(list(self._voices.values()))
+
+    async def _send(self, voices: list[Voice]) -> None:
+        progress = [entry for voice in voices if (entry := self._progress(voice)) is not None]
+        chunks = [entry for voice in voices for entry in self._chunks(voice)]
+        try:
+            if progress:
+                await self._to.telemetry.append(progress)
+            if chunks:
+                await self._to.logs.append(chunks)
+        except LogUnavailable as outage:
+            dropped = len(progress) + len(chunks)
+            _log.warning("telemetry.dropped", events=dropped, error=str(outage))
+
+    def _progress(self, voice: Voice) -> Entry | None:
+        sample = voice.take_sample()
+        if sample is None:
+            return None
+        fact = Progress(
+            node=self._node,
+            attempt=voice.attempt,
+            percent=sample.percent,
+            out_time_s=sample.out_time_s,
+            frame=sample.frame,
+            fps=sample.fps,
+            speed=sample.speed,
+            bitrate_bps=sample.bitrate_bps,
+            size_bytes=sample.size_bytes,
+            eta_s=sample.eta_s,
+            dropped=sample.dropped,
+        )
+        return Entry(self._pen.write(subjects.telemetry_of_job(voice.job), fact))
+
+    def _chunks(self, voice: Voice) -> Iterator[Entry]:
+        for stream, lines in voice.take_lines():
+            chunk = LogChunk(
+                node=self._node,
+                attempt=voice.attempt,
+                number=voice.chunks,
+                stream=stream,
+                lines=lines,
+            )
+            voice.chunks += 1
+            yield Entry(self._pen.write(subjects.logs(voice.job, voice.attempt), chunk))
