@@ -26,6 +26,8 @@ class AudioCodec(StrEnum):
 
     AAC = "aac"
     OPUS = "opus"
+    NONE = "none"
+    """No audio, whatever the input has."""
 
 
 class Container(StrEnum):
@@ -55,7 +57,8 @@ class _Value(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Video(_Value, frozen=True):
     """What the video of an output shall be; what is None is kept as in the input."""
 
-    codec: VideoCodec = VideoCodec.H264
+    codec: VideoCodec | None = None
+    """None: the encoder's, else the scenario's, else h264."""
     encoder: EncoderName | None = None
     """A named ffmpeg encoder (`libx264`, `hevc_nvenc`); None: the node's best for the codec."""
     width: Pixels | None = None
@@ -72,7 +75,8 @@ class Video(_Value, frozen=True):
 class Audio(_Value, frozen=True):
     """What the audio of an output shall be."""
 
-    codec: AudioCodec = AudioCodec.AAC
+    codec: AudioCodec | None = None
+    """None: the usual one of the container."""
     bitrate_bps: BitsPerSecond = 128_000
     channels: Annotated[int, Meta(ge=1, le=8)] | None = None
     sample_rate_hz: Annotated[int, Meta(ge=8_000, le=192_000)] | None = None

@@ -1,12 +1,13 @@
 """Going on while the log is away: the one place where an outage is waited out."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import anyio
 import structlog
 
-from services.errors import LogUnavailable
+from services.errors import Conflict, LogUnavailable
 from services.log.port import Entry, EventLog, Outcome
 
 WAIT_FIRST_S = 0.05
@@ -19,7 +20,7 @@ _log = structlog.get_logger()
 async def persistently(operation: Callable[[], Awaitable[T]], what: str) -> T:
     """Repeat `operation` until the log answers; give up only when cancelled.
 
-    Safe for appends: an entry keeps its event id, so a repeated one is stored once.
+    The operation must be safe to repeat; for appends see `append`.
     """
     wait_s = WAIT_FIRST_S
     while True:
@@ -33,5 +34,24 @@ async def persistently(operation: Callable[[], Awaitable[T]], what: str) -> T:
 
 
 async def append(log: EventLog, entries: Sequence[Entry], what: str) -> list[Outcome]:
-    """Append `entries` however long it takes; return what became of each."""
-    return await persistently(lambda: log.append(entries), what)
+    """Append `entries` however long it takes; return what became of each.
+
+    After an outage a conflict may be with our own first try: whether it is tells the event's id. An
+    entry without expectation may be stored twice then.
+    """
+    try:
+        return await log.append(entries)
+    except LogUnavailable:
+        outcomes = await persistently(lambda: log.append(entries), what)
+    return [
+        await persistently(partial(_settled, log, entry, outcome), what)
+        for entry, outcome in zip(entries, outcomes, strict=True)
+    ]
+
+
+async def _settled(log: EventLog, entry: Entry, outcome: Outcome) -> Outcome:
+    if isinstance(outcome, Conflict):
+        for recorded in await log.read(entry.event.subject, after=entry.expected or 0):
+            if recorded.id == entry.event.id:
+                return recorded.seq
+    return outcome

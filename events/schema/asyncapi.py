@@ -7,13 +7,30 @@ receives requests.
 from msgspec import Struct
 
 from events.codec import FACT_TYPES
-from events.schema.catalog import CHANNELS, OPERATIONS, Channel, Operation
+from events.schema.catalog import (
+    CHANNELS,
+    OPERATIONS,
+    QUESTION_SUMMARY,
+    Channel,
+    Operation,
+)
 from events.schema.documents import Schema, published_name
 from events.schema.prose import summary
 from events.strict import Json
+from events.subjects import QUERY
 
 VERSION = "0.1.0"
 """Release whose vocabulary this is; the project's own version."""
+
+_QUESTIONS: Schema = {
+    "query": {"name": "query", "summary": "One SELECT.", "payload": {"type": "object"}},
+    "query_result": {
+        "name": "query_result",
+        "summary": "Columns and rows, or why not.",
+        "payload": {"type": "object"},
+    },
+}
+"""Questions to the read model belong to `projections`, which these documents know nothing of."""
 
 
 def asyncapi() -> Schema:
@@ -45,14 +62,20 @@ def _channels() -> Schema:
         for operation in OPERATIONS
     }
     replies = sorted({published_name(op.reply) for op in OPERATIONS if op.reply is not None})
-    inbox: Schema = {
+    asides: Schema = {
+        "query": {
+            "address": QUERY,
+            "summary": QUESTION_SUMMARY,
+            "description": _kept(""),
+            "messages": _links("query"),
+        },
         "inbox": {
             "address": None,
             "summary": "Where the asker listens: the reply subject of its request.",
-            "messages": _links(*replies),
-        }
+            "messages": _links(*replies, "query_result"),
+        },
     }
-    return facts | requests | inbox
+    return facts | requests | asides
 
 
 def _fact_channel(channel: Channel) -> Schema:
@@ -79,20 +102,25 @@ def _operations() -> Schema:
         for channel in CHANNELS
     }
     receiving: Schema = {operation.name: _operation(operation) for operation in OPERATIONS}
+    receiving["query"] = _received("query", QUESTION_SUMMARY, "query_result")
     return sending | receiving
 
 
 def _operation(operation: Operation) -> Schema:
+    reply = None if operation.reply is None else published_name(operation.reply)
+    return _received(operation.name, operation.summary, reply)
+
+
+def _received(name: str, words: str, reply: str | None) -> Schema:
     document: Schema = {
         "action": "receive",
-        "channel": {"$ref": f"#/channels/{operation.name}"},
-        "summary": operation.summary,
+        "channel": {"$ref": f"#/channels/{name}"},
+        "summary": words,
     }
-    if operation.reply is not None:
-        name = published_name(operation.reply)
+    if reply is not None:
         document["reply"] = {
             "channel": {"$ref": "#/channels/inbox"},
-            "messages": [{"$ref": f"#/channels/inbox/messages/{name}"}],
+            "messages": [{"$ref": f"#/channels/inbox/messages/{reply}"}],
         }
     return document
 
@@ -101,7 +129,7 @@ def _messages() -> Schema:
     facts: Schema = {tag: _message(tag, fact) for tag, fact in FACT_TYPES.items()}
     kinds = [kind for op in OPERATIONS for kind in (op.request, op.reply) if kind is not None]
     others: Schema = {published_name(kind): _message(published_name(kind), kind) for kind in kinds}
-    return facts | others
+    return facts | others | _QUESTIONS
 
 
 def _message(name: str, kind: type[Struct]) -> Schema:

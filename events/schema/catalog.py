@@ -116,6 +116,8 @@ OPERATIONS = (
     ),
 )
 
+QUESTION_SUMMARY = "Ask the read model in SQL, answered at once; read-only, with limits."
+
 
 def channel_of(tag: str) -> Channel:
     """Return where facts of this type are filed."""

@@ -6,6 +6,8 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
+from events.subjects import Subject
+
 
 class Request(Struct, frozen=True):
     """One request as it came."""
@@ -37,7 +39,7 @@ class Bus(Protocol):
         ...
 
     def serve(
-        self, name: str, endpoints: Mapping[str, Handler], *, concurrency_max: int = 256
+        self, name: str, endpoints: Mapping[Subject, Handler], *, concurrency_max: int = 256
     ) -> AbstractAsyncContextManager[None]:
         """Answer requests on these subjects while the context lasts.
 

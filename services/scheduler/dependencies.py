@@ -22,8 +22,8 @@ async def dependency_drafts(world: World, ledger: EventLog, now: datetime) -> li
     that was never submitted is waited for.
     """
     drafts: list[Draft] = []
-    for _ in range(min(len(world.unblocked), LOOKED_AT_MAX)):
-        job = world.unblocked.pop()
+    for job in list(world.unblocked)[:LOOKED_AT_MAX]:
+        world.unblocked.pop(job, None)
         state = world.job(job)
         if not isinstance(state, Pending):
             continue

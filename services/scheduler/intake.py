@@ -88,6 +88,7 @@ class Intake:
                 await persistently(partial(inbox.acknowledge, commands), "acknowledging")
 
     async def _obey(self, commands: Sequence[Command]) -> None:
+        """Carry out the commands in their order, neighboring submissions in one append."""
         submissions: list[Submission] = []
         for command in commands:
             try:
@@ -95,13 +96,14 @@ class Intake:
                     case subjects.COMMAND_SUBMIT:
                         submissions.append(self._read_command(command))
                     case subjects.COMMAND_CANCEL:
+                        await self._accept(submissions, via="command")
+                        submissions = []
                         await self._cancel_durably(command)
                     case stranger:
                         await self._reject(command, _unknown_command(stranger))
             except InvalidRequest as invalid:
                 await self._reject(command, invalid)
-        if submissions:
-            await self._accept(submissions, via="command")
+        await self._accept(submissions, via="command")
 
     def _read(self, body: bytes, request: Request) -> Submission:
         asked = decode_request(SubmitJob, body)
@@ -127,10 +129,12 @@ class Intake:
                 answers.append(None)
             except InvalidRequest as invalid:
                 answers.append(_invalid(invalid))
-        accepted = iter(await self._accept(submissions, via="api") if submissions else ())
+        accepted = iter(await self._accept(submissions, via="api"))
         return [next(accepted) if answer is None else answer for answer in answers]
 
     async def _accept(self, submissions: Sequence[Submission], *, via: str) -> list[Reply]:
+        if not submissions:
+            return []
         first: dict[JobId, int] = {}
         for place, submission in enumerate(submissions):
             first.setdefault(submission.job, place)

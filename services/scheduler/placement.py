@@ -88,20 +88,26 @@ class _Rooms:
     def take(self, requirement: Requirement) -> _Room | None:
         """Take a slot of the emptiest node that can; None: there is none left."""
         heap = self._heaps[requirement]
+        node = self._emptiest(heap)
+        if node is None:
+            return None
+        heapq.heappop(heap)
+        free = self._free[node]
+        runner_up = self._emptiest(heap) or ""
+        self._free[node] = free - 1
+        if free > 1:
+            heapq.heappush(heap, (1 - free, node))
+        return _Room(node, free, self._counts[requirement], runner_up)
+
+    def _emptiest(self, heap: list[tuple[int, NodeId]]) -> NodeId | None:
+        """Return the node at the head, once the head is true; None: none has a slot left."""
         while heap:
             seen, node = heap[0]
-            free = self._free.get(node, 0)
-            if -seen != free:  # another set took slots there meanwhile
-                heapq.heapreplace(heap, (-free, node)) if free else heapq.heappop(heap)
-                continue
-            self._free[node] = free - 1
-            if free > 1:
-                heapq.heapreplace(heap, (1 - free, node))
-            else:
-                heapq.heappop(heap)
-                del self._free[node]
-            runner_up = next((other for _, other in heap[:2] if other != node), "")
-            return _Room(node, free, self._counts[requirement], runner_up)
+            free = self._free[node]
+            if -seen == free:
+                return node
+            # another set took slots there meanwhile
+            heapq.heapreplace(heap, (-free, node)) if free else heapq.heappop(heap)
         return None
 
 

@@ -167,8 +167,8 @@ class Scheduler:
                 await self._append(await dependency_drafts(self.world, self._ledger, now))
                 await self._repeat()
             await self._append(upkeep.settle(self.world, self._clock.now(), self._policy))
-            while await self._assign():
-                pass
+            if await self._assign():
+                self._wake.set()  # more may fit; but first what time has brought about
 
     def _fold(self, batch: Batch) -> None:
         for recorded in batch:

@@ -47,7 +47,7 @@ def release(world: World, now: datetime) -> list[Draft]:
         if state.backoff or not state.terms.spec.depends_on:
             drafts += decided(world, job, Release(now=now))
         else:
-            world.unblocked.add(job)
+            world.unblocked[job] = None
     return drafts
 
 
@@ -107,10 +107,8 @@ def _loss(
         return LossCause.NODE_LOST
     if state.assigned_seq < node.registered_seq:
         return LossCause.NODE_RESTARTED
-    unstarted = state.started_at is None and state.cancel is None
-    if unstarted and now - state.assigned_at > timedelta(seconds=settings.assign_s):
-        return LossCause.NOT_STARTED
-    return None
+    overdue = now - state.assigned_at > timedelta(seconds=settings.assign_s)
+    return LossCause.NOT_STARTED if state.started_at is None and overdue else None
 
 
 def decided(world: World, job: JobId, command: JobCommand) -> Iterator[Draft]:

@@ -6,7 +6,8 @@ heap serves, nothing is re-sorted as time goes by. And nobody starves: a job is 
 jobs submitted less than (30 - w) * `aging_s_per_weight` after it.
 """
 
-from events.spec import JobSpec, Priority, Queue
+from events.media import Audio, AudioCodec, Output, Parameters, Video
+from events.spec import Engine, JobSpec, Priority, Queue
 from events.state.job import Terms
 
 QUEUE_WEIGHT = {Queue.LIVE: 10.0, Queue.DEFAULT: 5.0, Queue.BATCH: 1.0}
@@ -27,20 +28,32 @@ def order_key(terms: Terms, aging_s_per_weight: float) -> float:
 def requirements(spec: JobSpec) -> frozenset[str]:
     """Return the capabilities a node must have to run this job."""
     needed = set(spec.requires)
-    if spec.engine == "noop":
+    if spec.engine is Engine.NOOP:
         return frozenset(needed | {"engine:noop"})
-    needed.add("engine:ffmpeg" if spec.engine == "auto" else f"engine:{spec.engine}")
-    parameters = spec.parameters
-    videos = [output.video for output in spec.outputs]
-    audios = [output.audio for output in spec.outputs]
-    if parameters is not None:
-        videos.append(parameters.video)
-        audios.append(parameters.audio)
-    for video in videos:
-        if video is not None:
-            needed.add(f"encoder:{video.encoder}" if video.encoder else f"codec:{video.codec}")
-    needed.update(f"codec:{audio.codec}" for audio in audios if audio is not None)
-    if spec.scenario is not None and not any(videos):
-        codec = spec.scenario.rpartition("-")[2]
-        needed.add("codec:hevc" if codec == "h265" else f"codec:{codec}")
+    engine = Engine.FFMPEG if spec.engine is Engine.AUTO else spec.engine
+    needed.add(f"engine:{engine}")
+    parameters = spec.parameters or Parameters()
+    usual = _video_need(parameters.video) or f"codec:{_scenario_codec(spec.scenario)}"
+    for output in spec.outputs or (Output(),):
+        needed.add(_video_need(output.video) or usual)
+        needed |= _audio_need(output.audio or parameters.audio)
     return frozenset(needed)
+
+
+def _video_need(video: Video | None) -> str | None:
+    if video is None:
+        return None
+    if video.encoder is not None:
+        return f"encoder:{video.encoder}"
+    return None if video.codec is None else f"codec:{video.codec}"
+
+
+def _audio_need(audio: Audio | None) -> set[str]:
+    if audio is None or audio.codec in {None, AudioCodec.NONE}:
+        return set()
+    return {f"codec:{audio.codec}"}
+
+
+def _scenario_codec(scenario: str | None) -> str:
+    codec = "h264" if scenario is None else scenario.rpartition("-")[2]
+    return "hevc" if codec == "h265" else codec

@@ -1,20 +1,26 @@
 """The scheduler's state: a fold of the whole ledger, indexed for deciding.
 
-Only jobs that have not ended are kept. Beside the fold there are claims: jobs for which a fact is
-on its way into the log, so that the next pass does not decide about them again before the log has
-answered. A claim ends with the next fact of its job, or when its append lost a race.
+Only jobs that have not ended are kept. Where order matters there are dictionaries instead of sets:
+it is the ledger's then, so that one ledger leads to the same decisions everywhere.
+
+Beside the fold there are claims: jobs for which a fact is on its way into the log, so that the next
+pass does not decide about them again before the log has answered. A claim ends with the next fact
+of its job, or when its append lost a race.
 """
 
 import heapq
 from collections.abc import Iterator
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from events import subjects
 from events.codec import Recorded
 from events.ids import JobId, NodeId
+from events.job import Declined
 from events.state import job as job_state
 from events.state import node as node_state
-from events.state.job import Ended, Halted, Held, JobState, Pending, Waiting
+from events.state.job import Absent, Ended, Halted, Held, JobState, Pending, Waiting
 from events.state.node import Node
 from services.scheduler.ready import ReadyQueue
 from services.scheduler.weights import order_key, requirements
@@ -28,14 +34,14 @@ class World:
         """Last ledger sequence folded: the version of this world."""
         self.jobs: dict[JobId, JobState] = {}
         self.nodes: dict[NodeId, Node] = {}
-        self.held: dict[NodeId, set[JobId]] = {}
+        self.held: dict[NodeId, dict[JobId, None]] = {}
         self.halted: set[JobId] = set()
         self.ready = ReadyQueue()
         self.roomy: dict[NodeId, int] = {}
         """Free slots of the nodes that may get work now."""
-        self.dependents: dict[JobId, set[JobId]] = {}
+        self.dependents: dict[JobId, dict[JobId, None]] = {}
         """Which pending jobs wait for a job."""
-        self.unblocked: set[JobId] = set()
+        self.unblocked: dict[JobId, None] = {}
         """Pending jobs whose dependencies are to be looked at."""
         self._due: list[tuple[datetime, JobId]] = []
         self._claims: dict[JobId, NodeId | None] = {}
@@ -70,11 +76,11 @@ class World:
                 yield job, state
 
     def due(self, now: datetime) -> list[JobId]:
-        """Take out the pending jobs whose start time or back-off has come."""
-        found: list[JobId] = []
+        """Take out the pending jobs whose start time or back-off has come, each once."""
+        found: dict[JobId, None] = {}
         while self._due and self._due[0][0] <= now:
-            found.append(heapq.heappop(self._due)[1])
-        return found
+            found[heapq.heappop(self._due)[1]] = None
+        return list(found)
 
     def claim(self, job: JobId, node: NodeId | None = None) -> None:
         """Note that a fact of `job` is on its way; `node`: and a slot there is as good as taken."""
@@ -102,20 +108,25 @@ class World:
         self._leave(job, before, after)
         if isinstance(after, Ended):
             self.jobs.pop(job, None)
-            self.unblocked |= self.dependents.pop(job, set())
-        else:
+            self.unblocked |= self.dependents.pop(job, {})
+        elif not isinstance(after, Absent):  # the promotion of a job that has ended, or garbage
             self.jobs[job] = after
             self._enter(job, after)
+        declined = isinstance(recorded.fact, Declined) and isinstance(after, Waiting)
+        if declined and isinstance(before, Held):
+            self._declined_by(before.node)
 
     def _leave(self, job: JobId, before: JobState, after: JobState) -> None:
         match before:
             case Waiting():
                 self.ready.remove(job)
             case Held(node=node) if not isinstance(after, Held):
-                self.held[node].discard(job)
+                del self.held[node][job]
                 self._refresh(node)
             case Halted():
                 self.halted.discard(job)
+            case Pending():
+                self._wait_no_more(job, before)
             case _:
                 pass
 
@@ -125,7 +136,7 @@ class World:
                 key = order_key(terms, self._aging)
                 self.ready.add(job, key, terms.job_no, requirements(terms.spec))
             case Held(node=node, started_at=None):
-                self.held.setdefault(node, set()).add(job)
+                self.held.setdefault(node, {})[job] = None
                 self._refresh(node)
             case Halted():
                 self.halted.add(job)
@@ -138,14 +149,29 @@ class World:
         if state.not_before is not None:
             heapq.heappush(self._due, (state.not_before, job))
         if not state.backoff and state.terms.spec.depends_on:
-            self.unblocked.add(job)
+            self.unblocked[job] = None
             for needed in state.terms.spec.depends_on:
-                self.dependents.setdefault(needed, set()).add(job)
+                self.dependents.setdefault(needed, {})[job] = None
+
+    def _wait_no_more(self, job: JobId, state: Pending) -> None:
+        self.unblocked.pop(job, None)
+        for needed in state.terms.spec.depends_on:
+            waiting = self.dependents.get(needed, {})
+            waiting.pop(job, None)
+            if not waiting:
+                self.dependents.pop(needed, None)
+
+    def _declined_by(self, node_id: NodeId) -> None:
+        """Give the node nothing more until it reports free room: it knows better."""
+        self.nodes[node_id] = replace(self.node(node_id), full=True)
+        self._refresh(node_id)
 
     def _drop_claim(self, job: JobId) -> None:
         node = self._claims.pop(job)
         if node is not None:
             self._claimed_on[node] -= 1
+            if not self._claimed_on[node]:
+                del self._claimed_on[node]
             self._refresh(node)
 
     def _refresh(self, node_id: NodeId) -> None:

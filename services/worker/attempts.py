@@ -115,14 +115,18 @@ class Attempts:
             else:
                 reason = "draining" if self._draining else f"all {self._slots} slots are taken"
                 fact = Declined(node=node, attempt=assignment.attempt, reason=reason)
-                self._put(attempt, fact, partial(self._close, attempt))
+                self._put(attempt, fact, partial(self._declined, attempt))
         self._changed()
 
     def cancel(self, job: JobId, attempt: int) -> None:
-        """End an attempt on request; one that is not running here changes nothing."""
-        found = self._in_slots.get((job, attempt))
-        if found is not None:
-            self._end(found, Canceled(attempt=attempt))
+        """End an attempt on request; one this worker was never told about has ended already."""
+        key = (job, attempt)
+        if key in self._in_slots:
+            self._end(self._in_slots[key], Canceled(attempt=attempt))
+        elif key not in self._open:
+            self._open.add(key)
+            fact = Canceled(attempt=attempt)
+            self._tools.outcomes.put(Outcome(job, attempt, fact, 0, partial(self._close, key)))
 
     async def drain(self, within_s: float) -> None:
         """Take nothing new; let attempts finish in time, hand back the others."""
@@ -151,14 +155,17 @@ class Attempts:
         """Run it if its start is in the log; otherwise it is no longer ours."""
         if seq is None:
             self._leave_slot(attempt)
-            self._close(attempt, None)
+            self._close(attempt.key, None)
         else:
             attempt.expected = seq
             self._tasks.start_soon(self._run, attempt)
 
+    def _declined(self, attempt: _Attempt, seq: int | None) -> None:
+        """Report free room after the refusal: a node that refused gets nothing until it has."""
+        self._close(attempt.key, seq)
+        self._changed()
+
     async def _run(self, attempt: _Attempt) -> None:
-        if attempt.leaves_files:
-            self._tools.journal.begin(attempt.work)
         executor = self._tools.executor_of(attempt.work.spec.engine)
         result = await self._execute(attempt, executor)
         self._leave_slot(attempt)
@@ -169,8 +176,14 @@ class Attempts:
         work = attempt.work
         result: Result | None = None
         voice = self._tools.teller.voice(work.job, work.attempt)
+
+        async def run() -> Result:
+            if attempt.leaves_files:
+                self._tools.journal.begin(work)
+            return await executor.run(work, voice)
+
         with attempt.scope:
-            result = await contained(partial(executor.run, work, voice), _bug)
+            result = await contained(run, _bug)
         await self._tools.teller.hush(voice)
         return result
 
@@ -195,11 +208,11 @@ class Attempts:
                 assert_never(result)
 
     def _over(self, attempt: _Attempt, result: Result | None, seq: int | None) -> None:
-        """Promote or discard the files, now that the end is in the log or the attempt superseded."""
+        """Promote or discard the files, now that the end is in the log or the attempt is void."""
         if attempt.leaves_files:
             self._tasks.start_soon(self._finish, attempt, result if seq is not None else None)
         else:
-            self._close(attempt, seq)
+            self._close(attempt.key, seq)
 
     async def _finish(self, attempt: _Attempt, result: Result | None) -> None:
         executor = self._tools.executor_of(attempt.work.spec.engine)
@@ -207,14 +220,14 @@ class Attempts:
             await self._tools.promoter.promote(attempt.work, executor, result)
         else:
             await self._tools.promoter.discard(attempt.work, executor)
-        self._close(attempt, None)
+        self._close(attempt.key, None)
 
     def _leave_slot(self, attempt: _Attempt) -> None:
         del self._in_slots[attempt.key]
         self._changed()
 
-    def _close(self, attempt: _Attempt, _seq: int | None) -> None:
-        self._open.discard(attempt.key)
+    def _close(self, key: Key, _seq: int | None) -> None:
+        self._open.discard(key)
         if not self._open:
             self._closed.set()
 

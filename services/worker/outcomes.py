@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from events import subjects
 from events.ids import JobId
-from events.job import Canceled, Completed, JobFact, Started
+from events.job import Canceled, Completed, Declined, JobFact, Started
 from events.state.job import Ended, Held, JobState, JobStatus
 from services.clock import Pen
 from services.entity import load_job
@@ -39,6 +39,7 @@ class Outcome(Struct, frozen=True):
     attempt: int
     fact: JobFact
     expected: int
+    """Sequence of the job's last fact; 0: it is not known, so the job is read first."""
     then: Then
 
 
@@ -62,9 +63,19 @@ class Outcomes:
             await self._wake.wait()
             self._wake = anyio.Event()
             while self._waiting:
-                together = self._waiting[:TOGETHER_MAX]
-                del self._waiting[:TOGETHER_MAX]
-                await self._append(together)
+                await self._append(self._take())
+
+    def _take(self) -> list[Outcome]:
+        """Take out what may be appended together: of each job one outcome, the earliest."""
+        together: dict[JobId, Outcome] = {}
+        later: list[Outcome] = []
+        for outcome in self._waiting:
+            if len(together) < TOGETHER_MAX and outcome.job not in together:
+                together[outcome.job] = outcome
+            else:
+                later.append(outcome)
+        self._waiting = later
+        return list(together.values())
 
     async def _append(self, outcomes: list[Outcome]) -> None:
         entries = [
@@ -97,14 +108,15 @@ class Outcomes:
 def standing(state: JobState, outcome: Outcome) -> JobFact | None:
     """Return what the attempt may still say of a job in `state`; None: it holds it no more.
 
-    A start of a job that is to be canceled becomes its cancellation: nothing has run yet.
+    A start or a refusal of a job that is to be canceled becomes its cancellation: nothing has run.
     """
     if not isinstance(state, Held) or state.attempt != outcome.attempt:
         return None
-    if isinstance(outcome.fact, Started):
+    if isinstance(outcome.fact, Started | Declined):
+        if state.started_at is not None:
+            return None
         if state.cancel is not None:
             return Canceled(attempt=state.attempt, by=state.cancel.by, reason=state.cancel.reason)
-        return None if state.started_at is not None else outcome.fact
     return outcome.fact
 
 

@@ -1,5 +1,7 @@
 """The last step of a winner: its files take their final names, now or after a restart."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeGuard
 
 import structlog
@@ -10,6 +12,7 @@ from events.job import Completed, Promoted
 from events.media import MadeFile
 from events.state.job import Ended, JobState, JobStatus
 from services.clock import Pen
+from services.contain import contained
 from services.entity import load_job
 from services.errors import Conflict
 from services.log.port import Entry, EventLog
@@ -32,8 +35,12 @@ class Promoter:
         self._journal = journal
 
     async def promote(self, work: Work, executor: Executor, made: Made) -> None:
-        """Rename the files, say so in the log, and forget the attempt."""
-        await executor.promote(work, made)
+        """Rename the files, say so in the log, and forget the attempt.
+
+        A failed renaming is logged; the attempt stays in the journal, for the next start to retry.
+        """
+        if not await _succeeds(partial(executor.promote, work, made)):
+            return
         for _ in range(TRIES_MAX):
             state = await self._load(work)
             if not _won(state, work) or state.promoted:
@@ -46,9 +53,9 @@ class Promoter:
         self._journal.end(work)
 
     async def discard(self, work: Work, executor: Executor) -> None:
-        """Remove what an attempt that did not win has left, and forget it."""
-        await executor.discard(work)
-        self._journal.end(work)
+        """Remove what an attempt that did not win has left, and forget it; see `promote`."""
+        if await _succeeds(partial(executor.discard, work)):
+            self._journal.end(work)
 
     async def clear_up(self, work: Work, executor: Executor) -> None:
         """Settle an attempt of an earlier worker: promote the winner, discard any other."""
@@ -73,6 +80,16 @@ class Promoter:
             if isinstance(fact, Completed) and fact.attempt == work.attempt:
                 return fact.files
         return ()
+
+
+async def _succeeds(step: Callable[[], Awaitable[None]]) -> bool:
+    """Carry out an executor's step; False: it broke, which ends no worker."""
+
+    async def whole() -> bool:
+        await step()
+        return True
+
+    return await contained(whole, lambda _: False)
 
 
 def _won(state: JobState, work: Work) -> TypeGuard[Ended]:

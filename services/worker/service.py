@@ -22,8 +22,8 @@ from services.log.port import Batch, Entry
 from services.persist import append
 from services.worker.attempts import Attempts, Tools
 from services.worker.journal import Journal
-from services.worker.outcomes import Outcomes
 from services.worker.noexecutor import NoExecutor
+from services.worker.outcomes import Outcomes
 from services.worker.port import Executor, Machine
 from services.worker.promotion import Promoter
 from services.worker.telling import Teller

@@ -21,7 +21,7 @@ def argv(spec: JobSpec, *, opened: str = "", audio: bool = False, strict: bool =
     targets = [
         Target(
             rendition=rendition,
-            encoder=encoder_for(rendition.video, SOFTWARE),
+            encoder=encoder_for(rendition.video.encoder, rendition.codec, SOFTWARE),
             path=Path("/out") / rendition.path,
         )
         for rendition in planned.renditions
@@ -136,11 +136,11 @@ def test_words_an_encoder_does_not_know_are_refused_with_those_it_does() -> None
 
 
 def test_software_comes_first_and_a_missing_codec_is_named() -> None:
-    assert encoder_for(Video(), ("h264_nvenc", "libx264")) == "libx264"
-    assert encoder_for(Video(), ("h264_nvenc",)) == "h264_nvenc"
-    assert encoder_for(Video(encoder="nosuch"), ()) == "nosuch"
+    assert encoder_for(None, VideoCodec.H264, ("h264_nvenc", "libx264")) == "libx264"
+    assert encoder_for(None, VideoCodec.H264, ("h264_nvenc",)) == "h264_nvenc"
+    assert encoder_for("nosuch", VideoCodec.H264, ()) == "nosuch"
     with pytest.raises(Unusable, match="no encoder for av1 runs on this node; it has: libx264"):
-        encoder_for(Video(codec=VideoCodec.AV1), ("libx264",))
+        encoder_for(None, VideoCodec.AV1, ("libx264",))
 
 
 def test_every_default_preset_is_one_the_encoder_has() -> None:

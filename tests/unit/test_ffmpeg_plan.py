@@ -22,6 +22,10 @@ from services.worker.ffmpeg.plan import FileSource, Plan, Rendition, UrlSource, 
 JOB = JobId("j1")
 
 
+def asking(video: Video, audio: Audio | None = None) -> JobSpec:
+    return JobSpec(parameters=Parameters(video=video, audio=audio))
+
+
 def made(spec: JobSpec) -> Rendition:
     (rendition,) = plan(spec, JOB).renditions
     return rendition
@@ -33,7 +37,14 @@ def test_an_empty_specification_is_a_10_s_720p30_h264_clip_named_after_the_job()
         start_s=0.0,
         duration_s=10.0,
         renditions=(
-            Rendition(path="j1.mp4", container=Container.MP4, video=Video(), audio=Audio()),
+            Rendition(
+                path="j1.mp4",
+                container=Container.MP4,
+                codec=VideoCodec.H264,
+                video=Video(),
+                audio_codec=AudioCodec.AAC,
+                audio=Audio(),
+            ),
         ),
         threads=None,
     )
@@ -85,7 +96,15 @@ def test_another_codec_drops_what_was_said_in_the_words_of_the_old_one() -> None
 
 def test_a_named_encoder_says_the_codec() -> None:
     assert over(Video(), Video(encoder="libx265")).codec is VideoCodec.HEVC
-    assert over(Video(), Video(encoder="nosuch")).codec is VideoCodec.H264
+    assert made(asking(Video(encoder="nosuch"))).codec is VideoCodec.H264
+
+
+def test_an_explicit_codec_overrides_the_scenario() -> None:
+    spec = JobSpec(
+        scenario="640x360@25-hevc", parameters=Parameters(video=Video(codec=VideoCodec.H264))
+    )
+    assert made(spec).codec is VideoCodec.H264
+    assert made(spec).path == "j1.mp4"
 
 
 @pytest.mark.parametrize(
@@ -100,15 +119,19 @@ def test_a_named_encoder_says_the_codec() -> None:
 def test_every_codec_has_its_usual_container_and_audio(
     codec: VideoCodec, path: str, audio: AudioCodec
 ) -> None:
-    got = made(JobSpec(parameters=Parameters(video=Video(codec=codec))))
-    assert (got.path, got.audio.codec) == (path, audio)
+    got = made(asking(Video(codec=codec)))
+    assert (got.path, got.audio_codec) == (path, audio)
 
 
-def test_audio_that_a_container_cannot_carry_becomes_the_one_it_can() -> None:
-    spec = JobSpec(
-        parameters=Parameters(video=Video(codec=VideoCodec.VP9), audio=Audio(bitrate_bps=64_000))
-    )
-    assert made(spec).audio == Audio(codec=AudioCodec.OPUS, bitrate_bps=64_000)
+def test_audio_without_a_codec_becomes_the_one_its_container_carries() -> None:
+    spec = asking(Video(codec=VideoCodec.VP9), Audio(bitrate_bps=64_000))
+    assert made(spec).audio_codec is AudioCodec.OPUS
+    assert made(spec).audio.bitrate_bps == 64_000
+
+
+def test_audio_that_a_container_cannot_carry_is_refused() -> None:
+    with pytest.raises(Unusable, match="webm cannot hold aac; allowed: none, opus"):
+        made(asking(Video(codec=VideoCodec.VP9), Audio(codec=AudioCodec.AAC)))
 
 
 @pytest.mark.parametrize(
@@ -202,7 +225,14 @@ def test_what_cannot_be_made_is_refused_by_name(spec: JobSpec, message: str) -> 
 
 
 def _rendition(path: str) -> Rendition:
-    return Rendition(path=path, container=Container.MP4, video=Video(), audio=Audio())
+    return Rendition(
+        path=path,
+        container=Container.MP4,
+        codec=VideoCodec.H264,
+        video=Video(),
+        audio_codec=AudioCodec.AAC,
+        audio=Audio(),
+    )
 
 
 class TestPaths:

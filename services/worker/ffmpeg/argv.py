@@ -11,9 +11,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from events.media import Audio, Container, TestSource, Video
+from events.media import Container, TestSource, Video, VideoCodec
 from services.worker.ffmpeg.encoders import AUDIO_ENCODERS, video_options
-from services.worker.ffmpeg.plan import Plan, Rendition, UrlSource
+from services.worker.ffmpeg.plan import Plan, Rendition, UrlSource, has_audio
 
 PROGRESS_PERIOD_S = 0.5
 NETWORK_TIMEOUT_US = 30_000_000
@@ -71,7 +71,8 @@ def arguments(
         *inputs,
     ]
     for target in targets:
-        command += ["-map", "0:V:0", *(["-map", f"{audio_input}:a:0"] if audio else [])]
+        heard = audio and has_audio(target.rendition)
+        command += ["-map", "0:V:0", *(["-map", f"{audio_input}:a:0"] if heard else [])]
         command += _output(target, plan, audio=audio)
     return command
 
@@ -133,9 +134,9 @@ def _output(target: Target, plan: Plan, *, audio: bool) -> list[str]:
     filters = _filters(rendition.video, plan)
     options = video_options(rendition.video, target.encoder, plan.threads)
     options += ["-vf", ",".join(filters)] if filters else []
-    if rendition.container is Container.MP4 and rendition.video.codec == "hevc":
+    if rendition.container is Container.MP4 and rendition.codec is VideoCodec.HEVC:
         options += ["-tag:v", "hvc1"]  # Apple's players take no other tag
-    options += _audio(rendition.audio) if audio else []
+    options += _audio(rendition) if audio and has_audio(rendition) else []
     return [*options, *MUXERS[rendition.container], file_url(target.path)]
 
 
@@ -154,8 +155,9 @@ def _filters(video: Video, plan: Plan) -> list[str]:
     return [*filters, f"scale=w={width}:h={height}:flags=bicubic", "setsar=1"]
 
 
-def _audio(audio: Audio) -> list[str]:
-    options = ["-c:a", AUDIO_ENCODERS[audio.codec], "-b:a", str(audio.bitrate_bps)]
+def _audio(rendition: Rendition) -> list[str]:
+    audio = rendition.audio
+    options = ["-c:a", AUDIO_ENCODERS[rendition.audio_codec], "-b:a", str(audio.bitrate_bps)]
     options += [] if audio.channels is None else ["-ac", str(audio.channels)]
     return options + ([] if audio.sample_rate_hz is None else ["-ar", str(audio.sample_rate_hz)])
 

@@ -156,21 +156,22 @@ AUDIO_ENCODERS: Mapping[AudioCodec, str] = {AudioCodec.AAC: "aac", AudioCodec.OP
 SAMPLE_RATES_HZ: Mapping[AudioCodec, tuple[int, ...]] = {
     AudioCodec.AAC: (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000),
     AudioCodec.OPUS: (8000, 12000, 16000, 24000, 48000),
+    AudioCodec.NONE: (),
 }
 
 
-def encoder_for(video: Video, available: Collection[str]) -> str:
+def encoder_for(named: str | None, codec: VideoCodec, available: Collection[str]) -> str:
     """Return the encoder asked for, else the first of `available` that makes the codec.
 
     An encoder asked for by name is taken at its word even when this node has not probed it: ffmpeg
     then says why it cannot. Raises Unusable when no available one makes the codec.
     """
-    if video.encoder is not None:
-        return video.encoder
+    if named is not None:
+        return named
     for encoder in ENCODERS.values():
-        if encoder.codec is video.codec and encoder.name in available:
+        if encoder.codec is codec and encoder.name in available:
             return encoder.name
-    raise Unusable(f"no encoder for {video.codec} runs on this node; it has: {_list(available)}")
+    raise Unusable(f"no encoder for {codec} runs on this node; it has: {_list(available)}")
 
 
 def video_options(video: Video, name: str, threads: int | None) -> list[str]:

@@ -157,7 +157,11 @@ class FfmpegExecutor:
         places = await to_thread.run_sync(self._places, work, planned)
         encoders = self._settings.encoders
         targets = [
-            Target(rendition=one, encoder=encoder_for(one.video, encoders), path=place.attempt)
+            Target(
+                rendition=one,
+                encoder=encoder_for(one.video.encoder, one.codec, encoders),
+                path=place.attempt,
+            )
             for one, place in zip(planned.renditions, places, strict=True)
         ]
         await to_thread.run_sync(paths.prepare, self._settings.output_root, places)

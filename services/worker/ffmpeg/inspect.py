@@ -112,12 +112,13 @@ def _wrong(rendition: Rendition, made: Media, *, audio: bool) -> str | None:
     asked = rendition.video
     if video is None:
         return "has no video"
-    if video.codec != asked.codec:
-        return f"is {video.codec}, not {asked.codec}"
+    if video.codec != rendition.codec:
+        return f"is {video.codec}, not {rendition.codec}"
     if asked.width not in {None, video.width} or asked.height not in {None, video.height}:
         return f"is {video.width}x{video.height}, not {asked.width}x{asked.height}"
-    if audio and (sound is None or sound.codec != rendition.audio.codec):
-        return f"has audio {'none' if sound is None else sound.codec}, not {rendition.audio.codec}"
+    heard = "none" if sound is None else sound.codec
+    if heard != (rendition.audio_codec if audio else "none"):
+        return f"has audio {heard}, not {rendition.audio_codec}"
     return None
 
 

@@ -1,13 +1,11 @@
 """From what a job asks to what exactly is made: every default filled in, nothing left to guess.
 
 Precedence, field by field: an output's own values, the job's parameters, the scenario, the
-defaults. A field that has its default value counts as not given. So the default codec `h264` does
-not override a scenario's codec, and a default audio codec that the container cannot carry becomes
-the one it can.
+defaults. A field that has its default value counts as not given.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from posixpath import normpath, splitext
 from typing import TypeAlias, TypeVar
 
@@ -51,6 +49,11 @@ USUAL_AUDIO: Mapping[Container, AudioCodec] = {
     Container.MKV: AudioCodec.OPUS,
     Container.WEBM: AudioCodec.OPUS,
 }
+AUDIO_IN: Mapping[Container, frozenset[AudioCodec]] = {
+    Container.MP4: frozenset(AudioCodec),
+    Container.MKV: frozenset(AudioCodec),
+    Container.WEBM: frozenset({AudioCodec.OPUS, AudioCodec.NONE}),
+}
 VIDEO_IN: Mapping[Container, frozenset[VideoCodec]] = {
     Container.MP4: frozenset(VideoCodec),
     Container.MKV: frozenset(VideoCodec),
@@ -79,10 +82,17 @@ class Rendition(Struct, frozen=True, kw_only=True):
     path: str
     """Its final name, relative to the output root, normalized."""
     container: Container
+    codec: VideoCodec
     video: Video
-    """Codec and encoder agree; a size or rate of None is kept as in the source."""
-    audio: Audio
+    """Agrees with `codec`; a size or rate of None is kept as in the source."""
+    audio_codec: AudioCodec
     """Applies when the source has audio."""
+    audio: Audio
+
+
+def has_audio(rendition: Rendition) -> bool:
+    """Tell whether audio of the source, if there is any, goes into this file."""
+    return rendition.audio_codec is not AudioCodec.NONE
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -145,9 +155,15 @@ def over(base: _V, top: _V | None) -> _V:
     }
     if isinstance(base, Video) and "encoder" in given and "codec" not in given:
         given |= _codec_of(given["encoder"])
-    if isinstance(base, Video) and given.get("codec", base.codec) is not base.codec:
+    if isinstance(base, Video) and given.get("codec", _codec(base)) is not _codec(base):
         given = {"encoder": None, "crf": None, "preset": None} | given
     return structs.replace(base, **given)
+
+
+def _codec(video: Video) -> VideoCodec:
+    """Return the codec that the other values of `video` are said for."""
+    named = {} if video.encoder is None else _codec_of(video.encoder)
+    return video.codec or named.get("codec", VideoCodec.H264)
 
 
 def _codec_of(encoder: str) -> dict[str, VideoCodec]:
@@ -202,18 +218,31 @@ def _name(job: JobId, number: int, count: int) -> str:
 def _rendition(output: Output, name: str, base: Video, parameters: Parameters) -> Rendition:
     video = over(base, output.video)
     _check_encoder(video)
-    container = _container(output, parameters.container, video.codec)
-    if video.codec not in VIDEO_IN[container]:
-        allowed = ", ".join(sorted(VIDEO_IN[container]))
-        raise Unusable(f"{container} cannot hold {video.codec}; allowed: {allowed}")
-    path = f"{name}.{container}" if output.path is None else _output_path(output.path)
-    audio = _audio(container, parameters.audio, output.audio)
-    return Rendition(path=path, container=container, video=video, audio=audio)
+    codec = _codec(video)
+    container = _container(output, parameters.container, codec)
+    _check_held(container, codec, VIDEO_IN[container])
+    audio = over(parameters.audio or Audio(), output.audio)
+    audio_codec = audio.codec or USUAL_AUDIO[container]
+    _check_held(container, audio_codec, AUDIO_IN[container])
+    _check_sample_rate(audio, audio_codec)
+    return Rendition(
+        path=f"{name}.{container}" if output.path is None else _output_path(output.path),
+        container=container,
+        codec=codec,
+        video=video,
+        audio_codec=audio_codec,
+        audio=audio,
+    )
+
+
+def _check_held(container: Container, codec: str, allowed: Collection[str]) -> None:
+    if codec not in allowed:
+        raise Unusable(f"{container} cannot hold {codec}; allowed: {', '.join(sorted(allowed))}")
 
 
 def _check_encoder(video: Video) -> None:
     known = None if video.encoder is None else ENCODERS.get(video.encoder)
-    if known is not None and known.codec is not video.codec:
+    if known is not None and video.codec not in {None, known.codec}:
         raise Unusable(
             f"encoder {known.name} makes {known.codec}, not {video.codec}; "
             "name one of them, or two that agree"
@@ -237,20 +266,13 @@ def _container(output: Output, usual: Container | None, codec: VideoCodec) -> Co
     return USUAL_CONTAINER[codec]
 
 
-def _audio(container: Container, *given: Audio | None) -> Audio:
-    asked = [audio for audio in given if audio is not None]
-    audio = Audio(codec=USUAL_AUDIO[container]) if not asked else asked[0]
-    for further in asked[1:]:
-        audio = over(audio, further)
-    if container is Container.WEBM and audio.codec is not AudioCodec.OPUS:
-        audio = structs.replace(audio, codec=AudioCodec.OPUS)
-    rates = SAMPLE_RATES_HZ[audio.codec]
+def _check_sample_rate(audio: Audio, codec: AudioCodec) -> None:
+    rates = SAMPLE_RATES_HZ[codec]
     if audio.sample_rate_hz is not None and audio.sample_rate_hz not in rates:
         raise Unusable(
-            f"{audio.codec} has no sample rate {audio.sample_rate_hz} Hz; "
-            f"allowed: {', '.join(map(str, rates))}"
+            f"{codec} has no sample rate {audio.sample_rate_hz} Hz; "
+            f"allowed: {', '.join(map(str, rates)) or 'none'}"
         )
-    return audio
 
 
 def _output_path(given: str) -> str:

@@ -1,0 +1,1 @@
+"""From facts to rows: what each fact changes, without a database."""

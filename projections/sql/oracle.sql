@@ -1,0 +1,98 @@
+-- The jobs as one set-wise statement derives them from the audit alone: what the fold in Python is
+-- checked against. Exact for every history that deciders write, with whatever losers add to it: an
+-- attempt's fact counts while that attempt is the job's newest and not over, and no fact counts
+-- after the end of the job.
+WITH facts AS (
+    SELECT
+        seq,
+        job_no,
+        entity AS job_id,
+        attempt,
+        payload,
+        regexp_extract(type, '^job\.(\w+)\.v\d+$', 1) AS fact,
+        fact IN (
+            'assigned', 'declined', 'started', 'paused', 'resumed',
+            'attempt_failed', 'attempt_lost', 'completed'
+        ) AS fenced,
+        count(*) FILTER (WHERE fact = 'assigned') OVER (PARTITION BY job_no ORDER BY seq) AS newest
+    FROM audit
+    WHERE job_no IS NOT NULL AND problem IS NULL
+),
+
+current_facts AS (
+    SELECT
+        *,
+        min(seq) FILTER (WHERE fact IN ('declined', 'attempt_failed', 'attempt_lost'))
+            OVER (PARTITION BY job_no, attempt) AS attempt_end
+    FROM facts
+    WHERE NOT fenced OR attempt = newest
+),
+
+live_facts AS (
+    SELECT
+        *,
+        min(seq) FILTER (WHERE fact IN ('completed', 'failed', 'canceled', 'rejected'))
+            OVER (PARTITION BY job_no) AS job_end
+    FROM current_facts
+    WHERE NOT fenced OR attempt_end IS NULL OR seq <= attempt_end
+),
+
+moves AS (
+    SELECT
+        *,
+        CASE fact
+            WHEN 'submitted' THEN
+                CASE
+                    WHEN payload ->> '$.spec.not_before' IS NOT NULL
+                        OR json_array_length(payload, '$.spec.depends_on') > 0
+                        THEN 'pending'
+                    ELSE 'queued'
+                END
+            WHEN 'declined' THEN 'queued'
+            WHEN 'started' THEN 'processing'
+            WHEN 'resumed' THEN 'processing'
+            WHEN 'attempt_failed' THEN 'pending'
+            WHEN 'attempt_lost' THEN 'pending'
+            WHEN 'retry_scheduled' THEN 'pending'
+            WHEN 'queued' THEN fact
+            WHEN 'assigned' THEN fact
+            WHEN 'paused' THEN fact
+            WHEN 'completed' THEN fact
+            WHEN 'failed' THEN fact
+            WHEN 'canceled' THEN fact
+            WHEN 'rejected' THEN fact
+        END AS status
+    FROM live_facts
+    WHERE job_end IS NULL OR seq <= job_end
+),
+
+jobs_derived AS (
+    SELECT
+        job_no,
+        any_value(job_id) AS job_id,
+        arg_max(status, seq) AS status,
+        arg_max(
+            CASE fact
+                WHEN 'reprioritized' THEN payload ->> '$.queue'
+                WHEN 'submitted' THEN coalesce(payload ->> '$.spec.queue', 'default')
+            END, seq
+        ) AS queue,
+        count(*) FILTER (WHERE fact = 'assigned') AS attempt,
+        count(*) FILTER (WHERE fact = 'attempt_failed') AS failures,
+        count(*) FILTER (WHERE fact = 'attempt_lost') AS crashes
+    FROM moves
+    GROUP BY job_no
+)
+
+SELECT
+    derived.job_no,
+    derived.job_id,
+    derived.status,
+    coalesce(derived.queue, 'default') AS queue,
+    derived.attempt,
+    derived.failures,
+    derived.crashes,
+    latest.last_seq
+FROM jobs_derived AS derived
+JOIN (SELECT job_no, max(seq) AS last_seq FROM facts GROUP BY job_no) AS latest USING (job_no)
+ORDER BY derived.job_no

@@ -1,0 +1,1 @@
+"""How rows lie on disk: the file, the way into it, and the way back into memory."""

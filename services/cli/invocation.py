@@ -1,0 +1,131 @@
+"""One call of the command line: what it talks to, how it answers, and how it ends."""
+
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import click
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from services.backbone import Backbone
+    from services.client import Client
+
+DEFAULT_URL = "nats://127.0.0.1:4222"
+CLIENT = "ffrtmp"
+"""Name under which commands connect; services have their own."""
+COMMAND_CONNECT_S = 3.0
+"""How long a person waits for a server that does not answer."""
+SERVICE_CONNECT_S = 30.0
+"""How long a service waits for its server, which may still be recovering."""
+CONNECTION_FILE = "connection.json"
+"""In the data directory: where the fleet of the running `ffrtmp up` is."""
+
+Connect: TypeAlias = "Callable[[str, str], AbstractAsyncContextManager[Backbone]]"
+"""Opens the backbone at a URL, for a client of a name."""
+
+
+class Exit(IntEnum):
+    """Exit statuses, the same for every command."""
+
+    OK = 0
+    FAILED = 1
+    """A job in question failed, was canceled or rejected; or something else went wrong."""
+    USAGE = 2
+    """Options or settings that cannot work."""
+    REFUSED = 3
+    """The service refused the request, and said why."""
+    UNREACHABLE = 4
+    """No answer in time: whether anything happened is left open; the same again is safe."""
+    INTERRUPTED = 130
+    """Ctrl-C."""
+    PIPE = 141
+    """Nobody reads the output any more."""
+
+
+class Output(StrEnum):
+    """How results are printed."""
+
+    TABLE = "table"
+    """For people."""
+    JSON = "json"
+    """One document, or one a line where results come one by one."""
+
+
+@dataclass
+class Invocation:
+    """What the options before the command say; handed to commands as click's `obj`."""
+
+    data_dir: Path
+    nats: str | None = None
+    config: Path | None = None
+    output: Output = Output.TABLE
+    connect: "Connect | None" = None
+    """None: over NATS."""
+    environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
+
+    @property
+    def json(self) -> bool:
+        """Whether results are for programs."""
+        return self.output is Output.JSON
+
+    def url(self) -> str:
+        """Return where the fleet is: as told, else as the running `ffrtmp up` noted, else here."""
+        if self.nats:
+            return self.nats
+        from services.cli.connection import read  # noqa: PLC0415 - not for --help
+
+        connection = read(self.data_dir)
+        return DEFAULT_URL if connection is None else connection.url
+
+    def work(self, task: "Callable[[Fleet], Awaitable[int]]") -> int:
+        """Connect, do `task`, and return its exit status."""
+        import anyio  # noqa: PLC0415 - not for --help
+
+        return anyio.run(self._work, task)
+
+    async def _work(self, task: "Callable[[Fleet], Awaitable[int]]") -> int:
+        from services.client import Client  # noqa: PLC0415 - not for --help
+
+        connect = over_nats if self.connect is None else self.connect
+        async with connect(self.url(), CLIENT) as backbone:
+            return await task(Fleet(backbone, Client(backbone.bus)))
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """What commands work with once connected."""
+
+    backbone: "Backbone"
+    client: "Client"
+
+
+pass_invocation = click.make_pass_decorator(Invocation)
+
+
+def _set_output(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.ensure_object(Invocation).output = Output(value)
+
+
+output_option = click.option(
+    "--output",
+    "-o",
+    type=click.Choice([output.value for output in Output]),
+    expose_value=False,
+    callback=_set_output,
+    help="How to print results; may also stand before the command.",
+)
+
+
+def over_nats(url: str, name: str) -> "AbstractAsyncContextManager[Backbone]":
+    """Open the backbone that a NATS server has."""
+    from services.log.jetstream.backbone import open_backbone  # noqa: PLC0415 - not for --help
+
+    return open_backbone(
+        url, name=name, wait_s=COMMAND_CONNECT_S if name == CLIENT else SERVICE_CONNECT_S
+    )

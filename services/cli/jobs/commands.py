@@ -1,0 +1,238 @@
+"""`ffrtmp jobs`: the group, and the commands that look at jobs or end them."""
+
+import getpass
+from collections.abc import Sequence
+
+import anyio
+import click
+
+from events import subjects
+from events.codec import Recorded
+from events.ids import TOKEN_PATTERN, JobId
+from events.spec import Priority, Queue
+from events.state.job import JobStatus
+from events.telemetry import LogChunk
+from services.cli.invocation import Exit, Fleet, Invocation, output_option, pass_invocation
+from services.cli.jobs.detail import detail_of, show_detail
+from services.cli.jobs.follow import follow as follow_jobs
+from services.cli.jobs.submit import submit
+from services.cli.jobs.watch import watch_to_end
+from services.cli.output import complain, show_json, show_table, styled
+from services.cli.query import Row, ask
+from tui import present
+
+LISTED_MAX = 10_000
+_COLUMNS = (
+    *("job_id", "status", "queue", "priority", "tenant", "node", "attempt", "progress_percent"),
+    *("speed", "submitted_at", "wait_s", "run_s", "size_bytes", "failure_class", "failure_reason"),
+)
+
+
+@click.group()
+def jobs() -> None:
+    """Submit, list, follow and cancel jobs."""
+
+
+jobs.add_command(submit)
+
+
+def _job_id(_: click.Context, __: click.Parameter, value: str | Sequence[str]) -> object:
+    import re  # noqa: PLC0415 - only where an id is given
+
+    for token in (value,) if isinstance(value, str) else value:
+        if not re.match(TOKEN_PATTERN, token):
+            raise click.BadParameter(f"given: {token!r}; allowed: 1 to 64 letters, digits, _ or -")
+    return value
+
+
+@jobs.command("list")
+@click.option("--status", multiple=True, type=click.Choice([word.value for word in JobStatus]))
+@click.option("--queue", type=click.Choice([word.value for word in Queue]))
+@click.option("--priority", type=click.Choice([word.value for word in Priority]))
+@click.option("--tenant")
+@click.option("--node")
+@click.option("--limit", type=click.IntRange(1, LISTED_MAX), default=50, show_default=True)
+@output_option
+@pass_invocation
+def list_jobs(
+    invocation: Invocation,
+    /,
+    *,
+    status: tuple[str, ...],
+    limit: int,
+    **equal: str | None,
+) -> int:
+    """List jobs, the newest first."""
+    where = [f"{name} = {quoted(value)}" for name, value in equal.items() if value is not None]
+    if status:
+        where.append(f"status IN ({', '.join(map(quoted, status))})")
+    condition = f" WHERE {' AND '.join(where)}" if where else ""
+    question = (
+        f"SELECT {', '.join(_COLUMNS)} FROM jobs{condition} "  # noqa: S608 - quoted above
+        f"ORDER BY first_seq DESC LIMIT {limit}"
+    )
+
+    async def work(fleet: Fleet) -> int:
+        rows = await ask(fleet, question)
+        if invocation.json:
+            show_json(rows)
+        else:
+            _show_list(rows)
+        return Exit.OK
+
+    return invocation.work(work)
+
+
+@jobs.command()
+@click.argument("job_id", callback=_job_id)
+@click.option("--follow", is_flag=True, help="Go on until the job has ended.")
+@output_option
+@pass_invocation
+def status(invocation: Invocation, /, *, job_id: str, follow: bool) -> int:
+    """Show one job and its history, straight from the ledger.
+
+    With --follow the exit status is 0 only if the job has its output.
+    """
+    job = JobId(job_id)
+
+    async def work(fleet: Fleet) -> int:
+        detail = detail_of(job, await fleet.backbone.ledger.read(subjects.job(job)))
+        if detail is None:
+            return _unknown(job)
+        if follow:
+            return await watch_to_end(
+                fleet, [job], after=detail.history[0].seq - 1, as_json=invocation.json
+            )
+        if invocation.json:
+            show_json(detail)
+        else:
+            show_detail(detail)
+        return Exit.OK
+
+    return invocation.work(work)
+
+
+@jobs.command()
+@click.argument("job_id", callback=_job_id)
+@click.option("--follow", is_flag=True, help="Go on until the job has ended.")
+@click.option("--attempt", type=click.IntRange(1), help="Only this attempt.")
+@output_option
+@pass_invocation
+def logs(invocation: Invocation, /, *, job_id: str, follow: bool, attempt: int | None) -> int:
+    """Print what the job's processes printed."""
+    job = JobId(job_id)
+    chosen = subjects.logs_of_job(job)
+    if attempt is not None:
+        chosen = subjects.only(subjects.logs(job, attempt))
+    printer = _LogPrinter(as_json=invocation.json)
+
+    async def work(fleet: Fleet) -> int:
+        if not await fleet.backbone.ledger.read(subjects.job(job)):
+            return _unknown(job)
+        if follow:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(printer.print_all, fleet, chosen, True)  # noqa: FBT003 - positional only
+                await follow_jobs(fleet.backbone, [job], lambda _: None)
+                tasks.cancel_scope.cancel()
+        await printer.print_all(fleet, chosen, live=False)
+        return Exit.OK
+
+    return invocation.work(work)
+
+
+@jobs.command()
+@click.argument("job_ids", nargs=-1, required=True, callback=_job_id)
+@click.option("--reason", default="", help="Why; kept in the ledger.")
+@click.option("--follow", is_flag=True, help="Wait until they have ended.")
+@output_option
+@pass_invocation
+def cancel(
+    invocation: Invocation, /, *, job_ids: tuple[str, ...], reason: str, follow: bool
+) -> int:
+    """End jobs, wherever they are."""
+
+    async def work(fleet: Fleet) -> int:
+        refused = False
+        for job_id in job_ids:
+            reply = await fleet.client.cancel(JobId(job_id), by=getpass.getuser(), reason=reason)
+            if invocation.json:
+                show_json(reply)
+            elif reply.error is None:
+                click.echo(f"{job_id}  {reply.status}")
+            else:
+                complain(f"refused: {reply.error.message}")
+            refused = refused or reply.error is not None
+        if follow and not refused:
+            await watch_to_end(fleet, [JobId(job) for job in job_ids], as_json=invocation.json)
+        return Exit.REFUSED if refused else Exit.OK
+
+    return invocation.work(work)
+
+
+def quoted(text: str) -> str:
+    """Return a string literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+class _LogPrinter:
+    """Prints log lines, each once."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._seq = 0
+
+    async def print_all(self, fleet: Fleet, chosen: subjects.Filter, live: bool) -> None:  # noqa: FBT001 - a task's argument
+        """Print what is new since the last call; `live`: and what comes, until cancelled."""
+        async with fleet.backbone.logs.follow(
+            after=self._seq, filters=(chosen,), live=live
+        ) as batches:
+            async for batch in batches:
+                for recorded in batch:
+                    self._print(recorded)
+
+    def _print(self, recorded: Recorded) -> None:
+        self._seq = recorded.seq
+        chunk = recorded.fact
+        if not isinstance(chunk, LogChunk):
+            return
+        for text in chunk.lines:
+            if self._as_json:
+                show_json(
+                    {
+                        "seq": recorded.seq,
+                        "time": recorded.time,
+                        "node": chunk.node,
+                        "attempt": chunk.attempt,
+                        "stream": chunk.stream,
+                        "line": text,
+                    }
+                )
+            else:
+                click.echo(f"{chunk.attempt} {chunk.stream}: {text}")
+
+
+def _show_list(rows: Sequence[Row]) -> None:
+    columns = ("job", "state", "queue", "node", ">done", ">speed", ">waited", ">ran", ">size", "")
+    show_table(
+        columns,
+        [
+            (
+                row["job_id"],
+                styled(present.job_look(str(row["status"]))),
+                f"{row['queue']}/{row['priority']}",
+                row["node"] or "",
+                present.percent(row["progress_percent"]),
+                present.speed(row["speed"]),
+                present.duration(row["wait_s"]),
+                present.duration(row["run_s"]),
+                present.size(row["size_bytes"]),
+                present.shortened(str(row["failure_reason"] or ""), 60),
+            )
+            for row in rows
+        ],
+    )
+
+
+def _unknown(job: JobId) -> Exit:
+    complain(f"no job {job!r} in the ledger; `ffrtmp jobs list` shows what is there")
+    return Exit.FAILED

@@ -1,0 +1,55 @@
+"""Looks at this machine and puts together what a worker on it offers."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from msgspec import structs
+
+from events.spec import Engine
+from services.clock import Clock
+from services.config import WorkerSettings
+from services.worker.ffmpeg.executor import FfmpegExecutor, FfmpegSettings
+from services.worker.ffmpeg.locate import capabilities, locate
+from services.worker.hardware import LoadReader, read_hardware
+from services.worker.noop import NoopExecutor
+from services.worker.port import Executor, Load, Machine
+
+
+async def look(settings: WorkerSettings, *, cache_dir: Path, clock: Clock, version: str) -> Machine:
+    """Return the machine as a worker with these settings offers it.
+
+    What ffmpeg was seen to do is kept in `cache_dir`, which workers may share.
+    Raises ConfigurationError when no ffmpeg works here.
+    """
+    for directory in (settings.work_dir, settings.output_root):
+        directory.mkdir(parents=True, exist_ok=True)
+    found = await locate(cache_dir)
+    hardware = await read_hardware(settings.work_dir, found.version)
+    ffmpeg = FfmpegExecutor(
+        FfmpegSettings(
+            ffmpeg=Path(found.path),
+            encoders=found.video_encoders,
+            media_root=settings.media_root,
+            output_root=settings.output_root,
+        ),
+        clock,
+    )
+    executors: dict[Engine, Executor] = {Engine.FFMPEG: ffmpeg, Engine.NOOP: NoopExecutor()}
+    return Machine(
+        executors=executors,
+        capabilities=(
+            *capabilities(found),
+            *(("gpu",) if hardware.gpus else ()),
+        ),
+        hardware=hardware,
+        read_load=_load_of(LoadReader(settings.work_dir)),
+        address=hardware.hostname,
+        version=version,
+    )
+
+
+def _load_of(reader: LoadReader) -> Callable[[], Awaitable[Load]]:
+    async def read() -> Load:
+        return Load(**structs.asdict(await reader.read()))
+
+    return read

@@ -1,0 +1,64 @@
+"""Prints results: tables for people, JSON for programs, one line on stderr for troubles."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+    from tui.present import Look
+
+PIPE_COLUMNS = 1_000
+"""Width of a table that goes into a pipe or a file: nothing is cut there."""
+
+
+def show_json(value: object) -> None:
+    """Print one JSON document on one line."""
+    click.echo(msgspec.json.encode(value).decode())
+
+
+def complain(message: str) -> None:
+    """Print one line on stderr."""
+    click.echo(f"ffrtmp: {message}", err=True)
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """Return a terminal to print on; NO_COLOR is honoured, a pipe gets neither color nor cuts."""
+    from rich.console import Console  # noqa: PLC0415 - 100 ms, only for who prints tables
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else PIPE_COLUMNS
+    return Console(file=stream, width=width, highlight=False, soft_wrap=False)
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print rows under headings; columns whose heading begins with `>` are right-aligned."""
+    from rich.table import Table  # noqa: PLC0415 - 100 ms, only for who prints tables
+    from rich.text import Text  # noqa: PLC0415 - 100 ms, only for who prints tables
+
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
+    for column in columns:
+        name = column.removeprefix(">")
+        table.add_column(name, justify="left" if name == column else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    terminal = console()
+    if terminal.is_terminal:
+        terminal.print(table)
+        return
+    with terminal.capture() as printed:
+        terminal.print(table)
+    for line in printed.get().splitlines():
+        click.echo(line.rstrip())
+
+
+def styled(look: "Look") -> "Text":
+    """Return a state as glyph and word in its color."""
+    from rich.text import Text  # noqa: PLC0415 - 100 ms, only for who prints tables
+
+    return Text(str(look), style=look.color)

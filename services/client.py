@@ -1,0 +1,132 @@
+"""The client of the services' request subjects: submit, cancel, ask.
+
+A request that got no answer is repeated: a submission carries its job's id, so the same again is
+the same job, and a cancellation of a canceled job decides nothing.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio
+import msgspec
+from msgspec import Struct
+
+from events import subjects
+from events.ids import JobId
+from events.requests import (
+    BODY_BYTES_MAX,
+    BULK_JOBS_MAX,
+    CancelJob,
+    Problem,
+    Reply,
+    SubmitJob,
+)
+from services.bus.port import Bus
+from services.errors import FfrtmpError, LogUnavailable
+
+if TYPE_CHECKING:
+    from projections.wire import QueryRequest, QueryResult
+
+REQUEST_S = 5.0
+BULK_REQUEST_S = 30.0
+PATIENCE_S = 10.0
+"""How long in all a request is repeated: nobody serves while a scheduler starts or restarts."""
+TRY_AGAIN_S = 0.25
+_BULK_HEAD, _BULK_TAIL = b'{"jobs":[', b"]}"
+
+T = TypeVar("T")
+
+
+class _BulkAnswer(Struct, frozen=True):
+    results: tuple[Reply, ...] = ()
+    error: Problem | None = None
+    """Why the request was refused as a whole."""
+
+
+class UnreadableAnswer(FfrtmpError):
+    """The service answered with something else than the answer; versions may not fit together."""
+
+
+class Client:
+    """Asks a fleet over its bus."""
+
+    def __init__(
+        self, bus: Bus, *, request_s: float = REQUEST_S, patience_s: float = PATIENCE_S
+    ) -> None:
+        self._bus = bus
+        self._request_s = request_s
+        self._patience_s = patience_s
+
+    async def submit(self, job: SubmitJob) -> Reply:
+        """Submit one job, which must have an id so that a repetition is the same job.
+
+        Raises LogUnavailable when nobody answers, for as long as the patience lasts.
+        """
+        assert job.job_id is not None or job.idempotency_key is not None
+        body = msgspec.json.encode(job)
+        return await self._asked(subjects.API_SUBMIT, body, Reply, self._request_s)
+
+    async def submit_many(self, bodies: Iterable[bytes]) -> AsyncIterator[tuple[Reply, ...]]:
+        """Submit jobs given as JSON; iterate over the answers, chunk by chunk, in order."""
+        for chunk in chunks(bodies):
+            body = _BULK_HEAD + b",".join(chunk) + _BULK_TAIL
+            subject = subjects.API_SUBMIT_MANY
+            answer = await self._asked(subject, body, _BulkAnswer, BULK_REQUEST_S)
+            yield _results(answer, len(chunk))
+
+    async def cancel(self, job: JobId, *, by: str = "", reason: str = "") -> Reply:
+        """Ask to end a job; the answer tells its state, which may still be on its way there."""
+        body = msgspec.json.encode(CancelJob(job_id=job, by=by, reason=reason))
+        return await self._asked(subjects.API_CANCEL, body, Reply, self._request_s)
+
+    async def query(self, request: "QueryRequest") -> "QueryResult":
+        """Ask the projection in SQL; a refused question has its `error` set."""
+        from projections.wire import QueryResult
+
+        body = msgspec.json.encode(request)
+        return await self._asked(subjects.QUERY, body, QueryResult, BULK_REQUEST_S)
+
+    async def _asked(self, subject: str, body: bytes, kind: type[T], timeout_s: float) -> T:
+        """Ask until there is an answer or the patience is spent."""
+        end_s = anyio.current_time() + max(self._patience_s, timeout_s)
+        while True:
+            try:
+                return _read(await self._bus.request(subject, body, timeout_s=timeout_s), kind)
+            except LogUnavailable:
+                if anyio.current_time() + TRY_AGAIN_S >= end_s:
+                    raise
+            await anyio.sleep(TRY_AGAIN_S)
+
+
+def chunks(bodies: Iterable[bytes]) -> Iterator[Sequence[bytes]]:
+    """Group encoded jobs into requests of at most `BULK_JOBS_MAX` and `BODY_BYTES_MAX`.
+
+    A job that alone is longer than a request may be goes by itself and is refused by the service.
+    """
+    frame = len(_BULK_HEAD) + len(_BULK_TAIL)
+    chunk: list[bytes] = []
+    size = frame
+    for body in bodies:
+        if chunk and (len(chunk) == BULK_JOBS_MAX or size + len(body) + 1 > BODY_BYTES_MAX):
+            yield chunk
+            chunk, size = [], frame
+        chunk.append(body)
+        size += len(body) + 1
+    if chunk:
+        yield chunk
+
+
+def _results(answer: _BulkAnswer, asked: int) -> tuple[Reply, ...]:
+    """Return one answer a job: a request that was refused as a whole refuses each of them."""
+    if answer.error is not None:
+        return (Reply(error=answer.error),) * asked
+    if len(answer.results) != asked:
+        raise UnreadableAnswer(f"{asked} jobs submitted, {len(answer.results)} answers received")
+    return answer.results
+
+
+def _read(body: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.DecodeError as error:
+        raise UnreadableAnswer(f"answer cannot be read: {error}; got: {body[:200]!r}") from None

@@ -1,0 +1,147 @@
+"""Stand-ins for what a test has no use for: a machine, its encoders, its disk, the wall clock."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+
+import anyio
+
+from events.ids import JobId
+from events.job import FailureClass
+from events.media import MadeFile
+from events.node import Hardware
+from events.spec import Engine
+from services.worker.port import Broken, Executor, Load, Machine, Made, Report, Result, Work
+
+T0 = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
+CAPABILITIES = ("engine:noop", "engine:ffmpeg", "codec:h264")
+
+Key: TypeAlias = tuple[JobId, int]
+Play: TypeAlias = Callable[[Work, Report], Awaitable[Result]]
+"""What an attempt does, as a test wants it."""
+
+
+class LoopClock:
+    """The time of the event loop, as an instant too: on a virtual loop both are virtual."""
+
+    def now(self) -> datetime:
+        return T0 + timedelta(seconds=anyio.current_time())
+
+    def monotonic_s(self) -> float:
+        return anyio.current_time()
+
+
+class Disk:
+    """The output folder of one node; it outlives the node's worker."""
+
+    def __init__(self) -> None:
+        self.drafts: set[Key] = set()
+        """Attempts with files under their attempt paths, whole or not."""
+        self.finals: dict[JobId, int] = {}
+        """Which attempt's files have a job's final names."""
+
+
+class FakeExecutor:
+    """An executor whose attempts play what a test says, with files on a fake disk."""
+
+    def __init__(self, play: Play, disk: Disk | None = None) -> None:
+        self._play = play
+        self.disk = disk or Disk()
+        self.begun: list[Key] = []
+        self.promoted: list[Key] = []
+        self.discarded: list[Key] = []
+        self.gone = False
+        """The machine has lost power: an attempt that ends now leaves its files."""
+
+    async def run(self, work: Work, report: Report) -> Result:
+        key = (work.job, work.attempt)
+        self.begun.append(key)
+        if work.spec.engine is not Engine.NOOP:
+            self.disk.drafts.add(key)
+        made = False
+        try:
+            result = await self._play(work, report)
+            made = isinstance(result, Made)
+        finally:
+            if not made and not self.gone:
+                self.disk.drafts.discard(key)
+        return result
+
+    async def promote(self, work: Work, made: Made) -> None:
+        del made
+        key = (work.job, work.attempt)
+        self.promoted.append(key)
+        if key in self.disk.drafts:
+            self.disk.drafts.discard(key)
+            self.disk.finals[work.job] = work.attempt
+        elif self.disk.finals.get(work.job) != work.attempt:
+            raise FileNotFoundError(f"{work.job}.attempt-{work.attempt}")
+
+    async def discard(self, work: Work) -> None:
+        self.discarded.append((work.job, work.attempt))
+        self.disk.drafts.discard((work.job, work.attempt))
+
+
+class Gates:
+    """Attempts that wait until the test lets them end, and tell it when they have begun."""
+
+    def __init__(self) -> None:
+        self._begun: dict[JobId, anyio.Event] = {}
+        self._ends: dict[JobId, anyio.Event] = {}
+        self._results: dict[JobId, Result | Exception] = {}
+
+    async def play(self, work: Work, report: Report) -> Result:
+        del report
+        self._begun.setdefault(work.job, anyio.Event()).set()
+        await self._ends.setdefault(work.job, anyio.Event()).wait()
+        result = self._results[work.job]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    async def begun(self, job: str) -> None:
+        with anyio.fail_after(3600):
+            await self._begun.setdefault(JobId(job), anyio.Event()).wait()
+
+    def end(self, job: str, result: Result | Exception) -> None:
+        self._results[JobId(job)] = result
+        self._ends.setdefault(JobId(job), anyio.Event()).set()
+
+
+async def make_at_once(work: Work, report: Report) -> Result:
+    """Play an attempt that makes its file without delay."""
+    del report
+    await anyio.lowlevel.checkpoint()
+    return made(work)
+
+
+async def fail_at_once(work: Work, report: Report) -> Result:
+    """Play an attempt that fails in a way that another may heal."""
+    del work, report
+    await anyio.lowlevel.checkpoint()
+    return Broken(failure=FailureClass.TRANSIENT, message="connection reset by peer")
+
+
+def made(work: Work) -> Made:
+    """Return the result of an attempt that has made its file."""
+    if work.spec.engine is Engine.NOOP:
+        return Made()
+    return Made(files=(MadeFile(path=f"{work.job}.mp4", size_bytes=1000),))
+
+
+async def read_load() -> Load:
+    """Return the load of an idle machine."""
+    await anyio.lowlevel.checkpoint()
+    return Load()
+
+
+def machine(
+    executors: Mapping[Engine, Executor], capabilities: tuple[str, ...] = CAPABILITIES
+) -> Machine:
+    """Return a machine with these executors."""
+    return Machine(
+        executors=executors,
+        capabilities=capabilities,
+        hardware=Hardware(),
+        read_load=read_load,
+    )

@@ -1,0 +1,207 @@
+"""Kept logs: what an earlier release has written, this one reads as it was meant."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from msgspec import Raw, json
+from msgspec.structs import replace
+
+from events import codec, subjects
+from events.codec import FACT_TYPES, Fact, Recorded, Unknown, decode
+from events.ids import JobId, NodeId
+from events.job import CancelRequested, Queued, QueuedAfter
+from events.node import Gpu, Hardware
+from events.spec import JobSpec, Priority, Queue
+from events.state import job as jobs
+from events.state import node as nodes
+from events.state.job import Ended, JobState, JobStatus, Terms
+from events.state.node import Node, NodeStatus
+from events.telemetry import Heartbeat, LogChunk, Progress
+from tests.golden.write import Line, story, write
+from tests.vocabulary import T0, instant
+
+GOLDEN = Path(__file__).parent / "golden"
+LOGS = sorted(GOLDEN.glob("log-*.jsonl"))
+N1, N2 = NodeId("n1"), NodeId("n2")
+
+
+def read(path: Path) -> list[Recorded]:
+    lines = [json.decode(line, type=Line) for line in path.read_bytes().splitlines()]
+    return [decode(line.seq, line.subject, bytes(line.event)) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def log() -> list[Recorded]:
+    return read(GOLDEN / "log-0.1.jsonl")
+
+
+@pytest.fixture
+def _retired_queued(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretend that this release has replaced `job.queued.v1` and upcasts what is on disk."""
+
+    def upcast(data: Raw) -> Fact:
+        assert bytes(data).startswith(b'{"after":')
+        return Queued(after=QueuedAfter.DEPENDENCIES)
+
+    monkeypatch.delitem(vars(codec)["_decoders"], "job.queued.v1")
+    monkeypatch.setitem(codec.UPCASTS, "job.queued.v1", upcast)
+
+
+def job_state(log: list[Recorded], job: str) -> JobState:
+    state: JobState = jobs.INITIAL
+    for at in log:
+        if at.subject == subjects.job(JobId(job)):
+            state = jobs.evolve(state, at)
+    return state
+
+
+def node_state(log: list[Recorded], node: NodeId) -> Node:
+    state = nodes.INITIAL
+    for at in log:
+        if at.subject == subjects.node(node):
+            state = nodes.evolve(state, at)
+    return state
+
+
+@pytest.mark.parametrize("path", LOGS, ids=lambda path: path.stem)
+def test_every_kept_log_is_read_whole(path: Path) -> None:
+    log = read(path)
+    assert [at.seq for at in log] == list(range(1, len(log) + 1))
+    assert [at for at in log if isinstance(at.fact, Unknown)] == []
+
+
+def test_the_log_of_this_release_has_every_type(log: list[Recorded]) -> None:
+    assert {at.type for at in log} == set(FACT_TYPES)
+
+
+def test_the_log_holds_exactly_the_story(log: list[Recorded]) -> None:
+    assert [(at.subject, at.fact) for at in log] == story()
+
+
+def test_envelopes_are_read_as_they_were_written(log: list[Recorded]) -> None:
+    first, last = log[0], log[-1]
+    assert (first.id, first.source, first.time) == ("golden-1", "golden/0", instant(1))
+    assert first.traceparent == "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    assert (last.id, last.time, last.traceparent) == ("golden-2e", instant(46), None)
+
+
+def test_a_kept_log_is_never_written_again() -> None:
+    with pytest.raises(FileExistsError):
+        write(GOLDEN / "log-0.1.jsonl")
+
+
+def test_the_successful_job_is_completed_and_promoted(log: list[Recorded]) -> None:
+    state = job_state(log, "clip")
+    assert isinstance(state, Ended)
+    spec = state.terms.spec
+    assert state == Ended(
+        version=19,
+        terms=Terms(11, instant(11), spec, Queue.LIVE, Priority.HIGH),
+        attempt=1,
+        status=JobStatus.COMPLETED,
+        node=N1,
+        promoted=True,
+    )
+    assert (spec.scenario, spec.labels) == ("1080p30-h264", {"show": "news"})
+
+
+def test_the_failing_job_has_failed_after_three_attempts(log: list[Recorded]) -> None:
+    spec = JobSpec(
+        not_before=T0 + timedelta(minutes=1), depends_on=(JobId("clip"),), attempts_max=2
+    )
+    assert job_state(log, "flaky") == Ended(
+        version=31,
+        terms=Terms(20, instant(20), spec, Queue.DEFAULT, Priority.MEDIUM),
+        attempt=3,
+        failures=1,
+        crashes=1,
+        status=JobStatus.FAILED,
+        node=N2,
+    )
+
+
+def test_the_stopped_job_is_canceled_under_its_new_rank(log: list[Recorded]) -> None:
+    ended = Ended(
+        version=37,
+        terms=Terms(32, instant(32), JobSpec(), Queue.BATCH, Priority.LOW),
+        attempt=1,
+        status=JobStatus.CANCELED,
+        node=N2,
+    )
+    assert job_state(log, "stopped") == ended
+    asked = job_state(log[:36], "stopped")
+    assert isinstance(asked, jobs.Held)
+    assert asked.cancel == CancelRequested(by="ann", reason="wrong input")
+
+
+def test_the_bad_request_is_a_rejected_job(log: list[Recorded]) -> None:
+    assert job_state(log, "bad") == Ended(
+        version=38,
+        terms=Terms(38, instant(38), JobSpec(), Queue.DEFAULT, Priority.MEDIUM),
+        status=JobStatus.REJECTED,
+    )
+
+
+def test_the_first_node_is_drained(log: list[Recorded]) -> None:
+    assert node_state(log, N1) == Node(
+        version=10,
+        epoch=1,
+        status=NodeStatus.DRAINED,
+        slots=4,
+        free=0,
+        draining=True,
+        capabilities=frozenset({"engine:ffmpeg", "encoder:libx265", "label:zone=eu"}),
+        hardware=Hardware(
+            hostname="box-1",
+            cpu_model="Xeon",
+            cpu_threads=8,
+            memory_bytes=2**34,
+            disk_bytes=2**38,
+            gpus=(Gpu(index=0, name="L4", uuid="GPU-1", memory_bytes=24 * 2**30),),
+            ffmpeg="8.0",
+        ),
+        address="127.0.0.1",
+        registered_at=instant(1),
+        registered_seq=1,
+    )
+
+
+def test_the_second_node_is_removed(log: list[Recorded]) -> None:
+    registered = Node(
+        version=39,
+        epoch=3,
+        status=NodeStatus.ONLINE,
+        slots=2,
+        free=2,
+        registered_at=instant(39),
+        registered_seq=39,
+    )
+    assert node_state(log[:39], N2) == registered
+    removed = replace(registered, version=43, status=NodeStatus.REMOVED, free=0)
+    assert node_state(log, N2) == removed
+
+
+def test_telemetry_is_read_too(log: list[Recorded]) -> None:
+    heartbeat, progress, lines = (at.fact for at in log[-3:])
+    assert isinstance(heartbeat, Heartbeat)
+    assert isinstance(progress, Progress)
+    assert isinstance(lines, LogChunk)
+    assert (heartbeat.free, progress.percent, lines.lines) == (3, 50.0, ("a", "ü"))
+
+
+@pytest.mark.usefixtures("_retired_queued")
+def test_a_retired_type_in_a_kept_log_is_upcast(log: list[Recorded]) -> None:
+    before = [at.fact for at in log if at.type == "job.queued.v1"]
+    assert before == [Queued(after=QueuedAfter.START_TIME), Queued(after=QueuedAfter.BACKOFF)]
+    after = [at.fact for at in read(GOLDEN / "log-0.1.jsonl") if at.type == "job.queued.v1"]
+    assert after == [Queued(after=QueuedAfter.DEPENDENCIES)] * 2
+
+
+def test_a_type_of_a_later_release_changes_nothing_but_versions(log: list[Recorded]) -> None:
+    body = b'{"id":"x","source":"s","type":"job.sang.v1","time":"2027-01-01T00:00:00Z",'
+    body += b'"subject":"ffrtmp.job.clip","data":{"song":1}}'
+    later = decode(47, subjects.job(JobId("clip")), body)
+    assert later.fact == Unknown(type="job.sang.v1", problem="unknown type", body=body)
+    state = job_state(log, "clip")
+    assert job_state([*log, later], "clip") == replace(state, version=47)

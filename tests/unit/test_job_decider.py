@@ -1,0 +1,382 @@
+"""The decider of one job: given facts, when a command, then exactly these facts, or a refusal."""
+
+import functools
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from events.ids import JobId, NodeId
+from events.job import (
+    Assigned,
+    AttemptFailed,
+    AttemptLost,
+    Canceled,
+    CancelRequested,
+    Completed,
+    Declined,
+    Failed,
+    FailureClass,
+    JobFact,
+    LossCause,
+    Paused,
+    Placement,
+    Promoted,
+    Queued,
+    QueuedAfter,
+    Rejected,
+    RetryScheduled,
+    Started,
+    Submitted,
+)
+from events.media import MadeFile
+from events.spec import JobSpec, OnDependencyFailure
+from events.state.job import INITIAL, JobState, evolve
+from services.scheduler.job import (
+    Assign,
+    Cancel,
+    GiveUp,
+    JobCommand,
+    Orphan,
+    Refusal,
+    Refused,
+    Reject,
+    Release,
+    RetryPolicy,
+    Settle,
+    Submit,
+    backoff_s,
+    decide,
+)
+from tests.vocabulary import T0, history, instant
+
+JOB, OTHER = JobId("clip"), JobId("other")
+N1, N2 = NodeId("n1"), NodeId("n2")
+SPEC = JobSpec()
+POLICY = RetryPolicy()
+SUBMITTED = Submitted(spec=SPEC)
+LATER = Submitted(spec=replace(SPEC, not_before=instant(60)))
+DEPENDENT = Submitted(spec=replace(SPEC, depends_on=(OTHER,)))
+ASSIGNED = Assigned(node=N1, attempt=1)
+STARTED = Started(node=N1, attempt=1)
+CANCEL_REQUESTED = CancelRequested(by="ann", reason="wrong clip")
+FAILED_ONCE = AttemptFailed(
+    node=N1, attempt=1, failure=FailureClass.TRANSIENT, message="connection reset"
+)
+LOST_ONCE = AttemptLost(node=N1, attempt=1, cause=LossCause.NODE_LOST)
+RETRY = RetryScheduled(not_before=instant(60), delay_s=5.0, failures=1)
+COMPLETED = Completed(node=N1, attempt=1, files=(MadeFile(path="clip.mp4", size_bytes=1),))
+REJECTED = Rejected(reason="no node has it")
+GIVEN_UP = Failed(failure=FailureClass.PERMANENT, reason="no such input", attempts=1)
+CANCELED = Canceled(attempt=0, by="ann")
+
+RUNNING = (SUBMITTED, ASSIGNED, STARTED)
+GIVEN: dict[str, tuple[JobFact, ...]] = {
+    "absent": (),
+    "pending": (LATER,),
+    "waiting": (SUBMITTED,),
+    "assigned": (SUBMITTED, ASSIGNED),
+    "running": RUNNING,
+    "paused": (*RUNNING, Paused(attempt=1)),
+    "running, to be canceled": (*RUNNING, CANCEL_REQUESTED),
+    "failed once": (*RUNNING, FAILED_ONCE),
+    "lost once": (*RUNNING, LOST_ONCE),
+    "backing off": (*RUNNING, FAILED_ONCE, RETRY),
+    "completed": (*RUNNING, COMPLETED),
+    "promoted": (*RUNNING, COMPLETED, Promoted(node=N1, attempt=1)),
+    "failed": (*RUNNING, GIVEN_UP),
+    "canceled": (SUBMITTED, CANCELED),
+    "rejected": (REJECTED,),
+}
+ENDED = ("completed", "promoted", "failed", "canceled", "rejected")
+
+
+def state_after(given: Sequence[JobFact]) -> JobState:
+    return functools.reduce(evolve, history(*given), INITIAL)
+
+
+def decided(*, given: Sequence[JobFact], when: JobCommand) -> tuple[JobFact, ...]:
+    return decide(when, state_after(given))
+
+
+def others(*names: str) -> list[str]:
+    """Return the names of all states but these."""
+    return [name for name in GIVEN if name not in names]
+
+
+class TestSubmit:
+    WHEN = Submit(spec=SPEC, via="command")
+
+    def test_a_new_job_is_submitted(self) -> None:
+        assert decided(given=(), when=self.WHEN) == (Submitted(spec=SPEC, via="command"),)
+
+    @pytest.mark.parametrize("known", others("absent"))
+    def test_a_known_job_is_not_submitted_again(self, known: str) -> None:
+        assert decided(given=GIVEN[known], when=self.WHEN) == ()
+
+
+class TestReject:
+    WHEN = Reject(reason="no node has a gpu", field="$.requires", request="{}")
+    THEN = Rejected(reason="no node has a gpu", field="$.requires", request="{}")
+
+    @pytest.mark.parametrize("open_", ["absent", "pending", "waiting", "backing off"])
+    def test_a_job_that_nobody_holds_is_rejected(self, open_: str) -> None:
+        assert decided(given=GIVEN[open_], when=self.WHEN) == (self.THEN,)
+
+    @pytest.mark.parametrize("held", others("absent", "pending", "waiting", "backing off"))
+    def test_a_job_that_is_held_or_over_is_not_rejected(self, held: str) -> None:
+        assert decided(given=GIVEN[held], when=self.WHEN) == ()
+
+
+class TestCancel:
+    WHEN = Cancel(by="bob", reason="enough")
+
+    @pytest.mark.parametrize("unheld", ["pending", "waiting"])
+    def test_a_job_that_never_ran_is_canceled_at_once(self, unheld: str) -> None:
+        expected = Canceled(attempt=0, by="bob", reason="enough")
+        assert decided(given=GIVEN[unheld], when=self.WHEN) == (expected,)
+
+    @pytest.mark.parametrize("between", ["failed once", "lost once", "backing off"])
+    def test_a_job_between_attempts_is_canceled_at_once(self, between: str) -> None:
+        expected = Canceled(attempt=1, by="bob", reason="enough")
+        assert decided(given=GIVEN[between], when=self.WHEN) == (expected,)
+
+    @pytest.mark.parametrize("held", ["assigned", "running", "paused"])
+    def test_a_held_job_is_asked_to_end(self, held: str) -> None:
+        expected = CancelRequested(by="bob", reason="enough")
+        assert decided(given=GIVEN[held], when=self.WHEN) == (expected,)
+
+    def test_a_job_that_was_asked_to_end_is_not_asked_again(self) -> None:
+        assert decided(given=GIVEN["running, to be canceled"], when=self.WHEN) == ()
+
+    def test_a_canceled_job_is_not_canceled_again(self) -> None:
+        assert decided(given=GIVEN["canceled"], when=self.WHEN) == ()
+
+    def test_an_unknown_job_is_refused(self) -> None:
+        with pytest.raises(Refused, match="there is no such job") as refused:
+            decided(given=(), when=self.WHEN)
+        assert refused.value.refusal is Refusal.JOB_UNKNOWN
+
+    @pytest.mark.parametrize(
+        ("over", "word"),
+        [
+            ("completed", "completed"),
+            ("promoted", "completed"),
+            ("failed", "failed"),
+            ("rejected", "rejected"),
+        ],
+    )
+    def test_a_job_that_is_over_otherwise_is_refused(self, over: str, word: str) -> None:
+        with pytest.raises(Refused, match=f"the job is {word} already") as refused:
+            decided(given=GIVEN[over], when=self.WHEN)
+        assert refused.value.refusal is Refusal.JOB_ENDED
+
+
+class TestAssign:
+    PLACEMENT = Placement(weight=10.0, candidates=2)
+    WHEN = Assign(node=N2, placement=PLACEMENT)
+
+    def test_a_waiting_job_is_assigned_as_its_first_attempt(self) -> None:
+        expected = Assigned(node=N2, attempt=1, placement=self.PLACEMENT)
+        assert decided(given=(SUBMITTED,), when=self.WHEN) == (expected,)
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            (SUBMITTED, ASSIGNED, Declined(node=N1, attempt=1)),
+            (*RUNNING, FAILED_ONCE, RETRY, Queued(after=QueuedAfter.BACKOFF)),
+            (*RUNNING, LOST_ONCE, Queued(after=QueuedAfter.LOSS)),
+        ],
+        ids=["declined", "failed", "lost"],
+    )
+    def test_the_next_assignment_is_the_next_attempt(self, given: tuple[JobFact, ...]) -> None:
+        expected = Assigned(node=N2, attempt=2, placement=self.PLACEMENT)
+        assert decided(given=given, when=self.WHEN) == (expected,)
+
+    @pytest.mark.parametrize("state", others("waiting"))
+    def test_only_a_waiting_job_is_assigned(self, state: str) -> None:
+        assert decided(given=GIVEN[state], when=self.WHEN) == ()
+
+
+class TestGiveUp:
+    WHEN = GiveUp(attempt=1, cause=LossCause.STALLED)
+
+    @pytest.mark.parametrize("held", ["assigned", "running", "paused", "running, to be canceled"])
+    def test_a_held_attempt_is_lost(self, held: str) -> None:
+        expected = AttemptLost(node=N1, attempt=1, cause=LossCause.STALLED)
+        assert decided(given=GIVEN[held], when=self.WHEN) == (expected,)
+
+    @pytest.mark.parametrize(
+        "state", others("assigned", "running", "paused", "running, to be canceled")
+    )
+    def test_a_job_nobody_holds_is_not_lost(self, state: str) -> None:
+        assert decided(given=GIVEN[state], when=self.WHEN) == ()
+
+    @pytest.mark.parametrize("attempt", [2, 3])
+    def test_another_attempt_than_the_held_one_is_not_lost(self, attempt: int) -> None:
+        when = GiveUp(attempt=attempt, cause=LossCause.STALLED)
+        assert decided(given=RUNNING, when=when) == ()
+
+
+class TestSettle:
+    WHEN = Settle(job=JOB, now=T0, policy=POLICY)
+
+    def test_a_permanent_failure_fails_the_job_at_once(self) -> None:
+        ending = replace(FAILED_ONCE, failure=FailureClass.PERMANENT, message="no such filter")
+        expected = Failed(failure=FailureClass.PERMANENT, reason="no such filter", attempts=1)
+        assert decided(given=(*RUNNING, ending), when=self.WHEN) == (expected,)
+
+    @pytest.mark.parametrize(
+        "failure", [FailureClass.TRANSIENT, FailureClass.RESOURCE, FailureClass.INFRASTRUCTURE]
+    )
+    def test_any_other_failure_is_retried_after_a_wait(self, failure: FailureClass) -> None:
+        ending = replace(FAILED_ONCE, failure=failure)
+        delay_s = backoff_s(JOB, 1, POLICY)
+        expected = RetryScheduled(
+            not_before=T0 + timedelta(seconds=delay_s), delay_s=delay_s, failures=1
+        )
+        assert decided(given=(*RUNNING, ending), when=self.WHEN) == (expected,)
+
+    def test_the_last_allowed_failure_fails_the_job(self) -> None:
+        given = self._failures(3)
+        reason = "connection reset"
+        expected = Failed(failure=FailureClass.TRANSIENT, reason=reason, attempts=3)
+        assert decided(given=given, when=self.WHEN) == (expected,)
+
+    def test_a_job_with_one_attempt_is_never_retried(self) -> None:
+        once = Submitted(spec=replace(SPEC, attempts_max=1))
+        given = (once, ASSIGNED, STARTED, FAILED_ONCE)
+        reason = "connection reset"
+        expected = Failed(failure=FailureClass.TRANSIENT, reason=reason, attempts=1)
+        assert decided(given=given, when=self.WHEN) == (expected,)
+
+    def test_declined_attempts_do_not_count_as_failures(self) -> None:
+        declined = (ASSIGNED, Declined(node=N1, attempt=1))
+        second = replace(FAILED_ONCE, attempt=2)
+        given = (SUBMITTED, *declined, replace(ASSIGNED, attempt=2), second)
+        delay_s = backoff_s(JOB, 1, POLICY)
+        expected = RetryScheduled(
+            not_before=T0 + timedelta(seconds=delay_s), delay_s=delay_s, failures=1
+        )
+        assert decided(given=given, when=self.WHEN) == (expected,)
+
+    @pytest.mark.parametrize("cause", list(LossCause))
+    def test_a_lost_attempt_puts_the_job_back_without_a_wait(self, cause: LossCause) -> None:
+        given = (*RUNNING, replace(LOST_ONCE, cause=cause))
+        assert decided(given=given, when=self.WHEN) == (Queued(after=QueuedAfter.LOSS),)
+
+    def test_a_job_that_took_too_many_nodes_down_is_poison(self) -> None:
+        reason = "5 attempts were lost, the last one on n1: node_lost"
+        expected = Failed(failure=FailureClass.INFRASTRUCTURE, reason=reason, attempts=5)
+        assert decided(given=self._losses(4), when=self.WHEN) == (Queued(after=QueuedAfter.LOSS),)
+        assert decided(given=self._losses(5), when=self.WHEN) == (expected,)
+
+    def test_attempts_handed_back_in_order_are_no_crashes(self) -> None:
+        given = self._losses(9, cause=LossCause.DRAINED)
+        assert decided(given=given, when=self.WHEN) == (Queued(after=QueuedAfter.LOSS),)
+
+    @pytest.mark.parametrize("ending", [FAILED_ONCE, LOST_ONCE], ids=["failed", "lost"])
+    def test_a_job_that_was_to_be_canceled_is_canceled(self, ending: JobFact) -> None:
+        expected = Canceled(attempt=1, by="ann", reason="wrong clip")
+        given = (*RUNNING, CANCEL_REQUESTED, ending)
+        assert decided(given=given, when=self.WHEN) == (expected,)
+
+    @pytest.mark.parametrize("state", others("failed once", "lost once"))
+    def test_a_job_whose_attempt_has_not_ended_is_left_alone(self, state: str) -> None:
+        assert decided(given=GIVEN[state], when=self.WHEN) == ()
+
+    def _failures(self, count: int) -> list[JobFact]:
+        given: list[JobFact] = [SUBMITTED]
+        for attempt in range(1, count + 1):
+            given += [replace(ASSIGNED, attempt=attempt), replace(STARTED, attempt=attempt)]
+            given += [replace(FAILED_ONCE, attempt=attempt)]
+            if attempt < count:
+                given += [RETRY, Queued(after=QueuedAfter.BACKOFF)]
+        return given
+
+    def _losses(self, count: int, cause: LossCause = LossCause.NODE_LOST) -> list[JobFact]:
+        given: list[JobFact] = [SUBMITTED]
+        for attempt in range(1, count + 1):
+            given += [replace(ASSIGNED, attempt=attempt)]
+            given += [AttemptLost(node=N1, attempt=attempt, cause=cause)]
+            if attempt < count:
+                given += [Queued(after=QueuedAfter.LOSS)]
+        return given
+
+
+class TestBackoff:
+    @pytest.mark.parametrize(
+        ("failures", "longest_s"),
+        [(1, 5), (2, 10), (3, 20), (4, 40), (5, 80), (6, 160), (7, 300), (8, 300), (100, 300)],
+    )
+    def test_the_wait_doubles_up_to_its_limit_less_a_quarter(
+        self, failures: int, longest_s: float
+    ) -> None:
+        waits = [backoff_s(JobId(f"j{n}"), failures, POLICY) for n in range(500)]
+        assert longest_s * 0.75 <= min(waits) < longest_s * 0.76
+        assert longest_s * 0.99 < max(waits) <= longest_s
+
+    def test_the_jitter_follows_from_job_and_count_alone(self) -> None:
+        assert [backoff_s(JOB, n, POLICY) for n in (1, 2, 3)] == [4.276, 7.848, 15.611]
+
+    def test_jobs_that_failed_together_do_not_return_together(self) -> None:
+        assert len({backoff_s(JobId(f"j{n}"), 1, POLICY) for n in range(100)}) > 90
+
+
+class TestRelease:
+    @pytest.mark.parametrize(("second", "released"), [(59, False), (60, True), (61, True)])
+    def test_a_job_is_queued_from_its_start_time_on(self, second: int, *, released: bool) -> None:
+        then = (Queued(after=QueuedAfter.START_TIME),) if released else ()
+        assert decided(given=(LATER,), when=Release(now=instant(second))) == then
+
+    @pytest.mark.parametrize(("second", "released"), [(59, False), (60, True)])
+    def test_a_job_is_queued_when_its_back_off_is_over(
+        self, second: int, *, released: bool
+    ) -> None:
+        then = (Queued(after=QueuedAfter.BACKOFF),) if released else ()
+        given = (*RUNNING, FAILED_ONCE, RETRY)
+        assert decided(given=given, when=Release(now=instant(second))) == then
+
+    def test_a_job_is_queued_when_those_it_depends_on_are_completed(self) -> None:
+        then = (Queued(after=QueuedAfter.DEPENDENCIES),)
+        assert decided(given=(DEPENDENT,), when=Release(now=T0)) == then
+
+    def test_a_job_waits_for_those_it_depends_on(self) -> None:
+        assert decided(given=(DEPENDENT,), when=Release(now=T0, dependencies_met=False)) == ()
+
+    def test_a_job_with_dependencies_and_a_start_time_waits_for_both(self) -> None:
+        spec = replace(SPEC, depends_on=(OTHER,), not_before=instant(60))
+        given = (Submitted(spec=spec),)
+        then = (Queued(after=QueuedAfter.DEPENDENCIES),)
+        assert decided(given=given, when=Release(now=instant(59))) == ()
+        assert decided(given=given, when=Release(now=instant(60), dependencies_met=False)) == ()
+        assert decided(given=given, when=Release(now=instant(60))) == then
+
+    def test_a_retry_does_not_wait_for_dependencies_again(self) -> None:
+        given = (DEPENDENT, Queued(after=QueuedAfter.DEPENDENCIES), ASSIGNED, FAILED_ONCE, RETRY)
+        when = Release(now=instant(60), dependencies_met=False)
+        assert decided(given=given, when=when) == (Queued(after=QueuedAfter.BACKOFF),)
+
+    @pytest.mark.parametrize("state", others("pending", "backing off"))
+    def test_a_job_that_is_not_pending_is_not_queued(self, state: str) -> None:
+        assert decided(given=GIVEN[state], when=Release(now=instant(3600))) == ()
+
+
+class TestOrphan:
+    WHEN = Orphan(dependency=OTHER, status="failed")
+
+    def test_a_job_fails_with_what_it_depends_on(self) -> None:
+        reason = "depends on other, which is failed"
+        expected = Failed(failure=FailureClass.PERMANENT, reason=reason, attempts=0)
+        assert decided(given=(DEPENDENT,), when=self.WHEN) == (expected,)
+
+    def test_a_job_is_skipped_where_it_says_so(self) -> None:
+        spec = replace(DEPENDENT.spec, on_dependency_failure=OnDependencyFailure.SKIP)
+        reason = "depends on other, which is failed"
+        expected = Canceled(attempt=0, by="scheduler", reason=reason)
+        assert decided(given=(Submitted(spec=spec),), when=self.WHEN) == (expected,)
+
+    @pytest.mark.parametrize("state", others("pending", "backing off"))
+    def test_a_job_that_is_not_pending_goes_on(self, state: str) -> None:
+        assert decided(given=GIVEN[state], when=self.WHEN) == ()

@@ -1,0 +1,16 @@
+"""Waiting for what another process does: a poll with a deadline, the only sleep tests have."""
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+POLL_S = 0.02
+
+
+async def until(holds: Callable[[], Awaitable[bool]], what: str, *, within_s: float) -> None:
+    """Return as soon as `holds` does; fails the test when it has not within `within_s`."""
+    with anyio.move_on_after(within_s):
+        while not await holds():
+            await anyio.sleep(POLL_S)
+        return
+    raise AssertionError(f"not within {within_s:g} s: {what}")
