@@ -1,12 +1,15 @@
 """What can go wrong with a projection, and who may catch it.
 
-    ProjectionError
-    |-- StoreBusy      another process owns the file; a person's mistake, or wait for it to end
-    |-- StoreUnusable  the file cannot be opened or set aside; a person must look
-    `-- OutOfOrder     a batch does not follow what is stored; the caller's mistake, nothing written
+ProjectionError
+|-- StoreBusy      another process owns the file; a person's mistake, or wait for it to end
+|-- StoreUnusable  the file cannot be opened or set aside; a person must look
+|-- OutOfOrder     a batch does not follow what is stored; the caller's mistake, nothing written
+`-- QueryRefused   the projector did not answer a question; `problem` says why
 """
 
 from pathlib import Path
+
+from events.requests import Problem
 
 
 class ProjectionError(Exception):
@@ -43,3 +46,11 @@ class OutOfOrder(ProjectionError):
         self.stream = stream
         self.expected = expected
         self.given = given
+
+
+class QueryRefused(ProjectionError):
+    """The projector did not answer."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(f"{problem.code}: {problem.message}")
+        self.problem = problem

@@ -13,10 +13,12 @@ They stop accidents and known attacks. Whoever may ask is still trusted with the
 of the machine: give the process a memory limit of the operating system as well.
 """
 
+import contextlib
 import queue
 import re
 import time
 from collections.abc import Callable
+from typing import cast
 
 import duckdb
 import msgspec
@@ -27,6 +29,9 @@ from projections.storage.arrow import Unreadable, read_chunks
 from projections.wire import QueryRequest, QueryResult
 
 CHUNK_ROWS = 500
+CLOSE_S_MAX = 2.0
+"""How long an interrupted query may take to notice."""
+ENDING = "the projector is ending; ask again"
 
 FORBIDDEN_FUNCTIONS = frozenset(
     {
@@ -37,7 +42,7 @@ FORBIDDEN_FUNCTIONS = frozenset(
         "register_external_resource_type", "deregister_external_resource", "setseed",
         "nextval",
         # they sleep
-        "sleep_ms",
+        "sleep_ms", "pg_sleep",
         # they run text as SQL
         "query", "json_execute_serialized_sql",
         # they make a value as large as a number says
@@ -47,6 +52,8 @@ FORBIDDEN_FUNCTIONS = frozenset(
 )  # fmt: skip
 FORBIDDEN_IN_EXPRESSIONS = frozenset({"range", "generate_series"})
 """Whole lists in one value; as tables (`FROM range(9)`) they come in pieces and are allowed."""
+FORBIDDEN_AS_TABLES = frozenset({"histogram", "histogram_values"})
+"""Macros over the above; as aggregates they are allowed."""
 
 _EXPLAIN = re.compile(r"^\s*explain\s+(?:analyze\s+)?(?:\([^)]*\)\s*)?", re.IGNORECASE)
 
@@ -77,6 +84,7 @@ class QueryGuard:
         self, cursor: Callable[[], duckdb.DuckDBPyConnection], limits: QueryLimits
     ) -> None:
         self._limits = limits
+        self._closing = False
         self._cursors = [_bounded(cursor(), limits) for _ in range(limits.queries_max)]
         self._idle: queue.LifoQueue[duckdb.DuckDBPyConnection] = queue.LifoQueue()
         for made in self._cursors:
@@ -102,15 +110,17 @@ class QueryGuard:
         return msgspec.structs.replace(result, elapsed_s=elapsed_s)
 
     def close(self) -> None:
-        """Stop the queries that run, and answer no more."""
+        """Answer no more: end the queries that run, and wait for their ends."""
+        self._closing = True
         for cursor in self._cursors:
             cursor.interrupt()
         for _ in self._cursors:
-            self._idle.get().close()
+            with contextlib.suppress(queue.Empty):  # one that cannot be ended ends with the process
+                self._idle.get(timeout=CLOSE_S_MAX).close()
 
-    def _answered(
-        self, cursor: duckdb.DuckDBPyConnection, request: QueryRequest
-    ) -> QueryResult:
+    def _answered(self, cursor: duckdb.DuckDBPyConnection, request: QueryRequest) -> QueryResult:
+        if self._closing:
+            raise _Refused("interrupted", ENDING)
         check(cursor, request.sql)
         cursor.execute("BEGIN TRANSACTION READ ONLY")
         try:
@@ -159,48 +169,43 @@ def check(cursor: duckdb.DuckDBPyConnection, sql: str) -> None:
 
 
 def _kind(cursor: duckdb.DuckDBPyConnection, sql: str) -> str:
-    try:
-        statements = cursor.extract_statements(sql)
-    except ValueError:  # a kind of statement that the client has no name for
-        raise _Refused("not_read_only", "allowed: one SELECT or EXPLAIN of one") from None
+    statements = cursor.extract_statements(sql)
     if len(statements) != 1:
         raise _Refused("not_read_only", f"{len(statements)} statements given; allowed: one")
-    return statements[0].type.name
+    try:
+        return statements[0].type.name
+    except ValueError:  # the client library has no name for it
+        return "an unusual statement"
 
 
 def _check_functions(cursor: duckdb.DuckDBPyConnection, sql: str) -> None:
     found = cursor.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchall()
     try:
-        tree = msgspec.json.decode(str(found[0][0]))
+        tree = msgspec.json.decode(str(found[0][0]), type=dict[str, object])
     except RecursionError:
         raise _Refused("invalid_sql", "nested too deeply") from None
-    if not isinstance(tree, dict) or tree.get("error", True):
+    if tree.get("error", True):
         raise _Refused("not_read_only", "this form of SELECT cannot be checked; write it plainly")
     waiting: list[tuple[object, bool]] = [(tree, False)]
     while waiting:
         node, is_table = waiting.pop()
         if isinstance(node, dict):
-            _check_function(str(node.get("function_name", "")).lower(), is_table=is_table)
-            in_table = node.get("type") == "TABLE_FUNCTION"
-            waiting.extend(
-                (child, in_table and key == "function") for key, child in node.items()
-            )
+            fields = cast(dict[str, object], node)
+            _check_function(str(fields.get("function_name", "")).lower(), is_table=is_table)
+            in_table = fields.get("type") == "TABLE_FUNCTION"
+            waiting += [(child, in_table and key == "function") for key, child in fields.items()]
         elif isinstance(node, list):
-            waiting.extend((child, False) for child in node)
+            waiting += [(child, False) for child in cast(list[object], node)]
 
 
 def _check_function(name: str, *, is_table: bool) -> None:
-    if name in FORBIDDEN_FUNCTIONS:
+    if name in FORBIDDEN_FUNCTIONS or (is_table and name in FORBIDDEN_AS_TABLES):
         raise _Refused("forbidden_function", f"{name}() is not allowed in queries")
     if name in FORBIDDEN_IN_EXPRESSIONS and not is_table:
-        raise _Refused(
-            "forbidden_function", f"{name}() is allowed as a table only: FROM {name}(…)"
-        )
+        raise _Refused("forbidden_function", f"{name}() is allowed as a table only: FROM {name}(…)")
 
 
-def _bounded(
-    cursor: duckdb.DuckDBPyConnection, limits: QueryLimits
-) -> duckdb.DuckDBPyConnection:
+def _bounded(cursor: duckdb.DuckDBPyConnection, limits: QueryLimits) -> duckdb.DuckDBPyConnection:
     cursor.execute(f"SET max_execution_time = {int(limits.time_s_max * 1000):d}")
     cursor.execute(f"SET operator_memory_limit = '{limits.memory_bytes_max:d} B'")
     return cursor
@@ -217,5 +222,5 @@ def _problem(error: Exception) -> Problem:
     if isinstance(error, duckdb.PermissionException):
         return Problem(code="forbidden", message=message)
     if isinstance(error, duckdb.InterruptException):
-        return Problem(code="interrupted", message="the projector is ending; ask again")
+        return Problem(code="interrupted", message=ENDING)
     return Problem(code="invalid_sql", message=message)

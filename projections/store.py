@@ -5,7 +5,7 @@ a key in a batch, delete and insert by the job's number are what keeps the table
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -43,21 +43,24 @@ _TARGETS: dict[str, tuple[str, ...]] = {
     "parked": PARKED_COLUMNS,
     "heartbeats": HEARTBEAT_COLUMNS,
     "progress": PROGRESS_COLUMNS,
-    "jobs_active": JobRow.__struct_fields__,
+    "jobs_hot": JobRow.__struct_fields__,
     "attempts_ended": AttemptRow.__struct_fields__,
     "nodes": NodeRow.__struct_fields__,
 }
-_DROPS = {"jobs_active": "job_no", "jobs_done": "job_no", "nodes": "node_id"}
+_DROPS = {"jobs_hot": "job_no", "jobs_cold": "job_no", "nodes": "node_id"}
 
 
 class Store:
     """One projection file and what its next event needs in memory; one thread at a time.
 
+    A file of another version is set aside and an empty one made; `anew` does so with any.
     Raises StoreBusy when another process owns the file, StoreUnusable when it cannot be opened.
     """
 
-    def __init__(self, path: Path, *, memory_bytes_max: int = MEMORY_BYTES_MAX) -> None:
-        self._database = Database(path, memory_bytes_max=memory_bytes_max)
+    def __init__(
+        self, path: Path, *, memory_bytes_max: int = MEMORY_BYTES_MAX, anew: bool = False
+    ) -> None:
+        self._database = Database(path, memory_bytes_max=memory_bytes_max, anew=anew)
         self._connection = self._database.connection
         self._inlets: dict[str, Inlet] = {}
         self._prepare()
@@ -103,6 +106,8 @@ class Store:
             changes = world.ledger(batch)
             self._write_ledger(changes)
         _settle(world, changes)
+        for subject in missing:
+            world.release(subject)
         return self.position
 
     def apply_telemetry(self, batch: Sequence[Recorded]) -> int:
@@ -152,9 +157,16 @@ class Store:
         if self._world is None:
             self._world = resume(self._connection)
 
-    def checkpoint(self) -> None:
-        """Fold the write-ahead log into the file; worth it when there is nothing else to do."""
-        self._connection.execute("CHECKPOINT")
+    def checkpoint(self) -> bool:
+        """Fold the write-ahead log into the file, for when there is nothing else to do.
+
+        False: it was interrupted, and is made up for by the next one.
+        """
+        try:
+            self._connection.execute("CHECKPOINT")
+        except duckdb.InterruptException:
+            return False
+        return True
 
     def interrupt(self) -> None:
         """Stop what another thread does here; its call raises."""
@@ -162,6 +174,9 @@ class Store:
 
     def close(self) -> None:
         """Close the file; another process may open it then."""
+        for name in self._inlets:
+            self._connection.unregister(name)
+        self._inlets.clear()
         self._database.close()
 
     def _prepare(self) -> None:
@@ -193,7 +208,7 @@ class Store:
         return {str(stream): int(seq) for stream, seq in found}
 
     @contextlib.contextmanager
-    def _moving(self, stream: str, before: int, after: int) -> Iterator[World]:
+    def _moving(self, stream: str, before: int, after: int) -> Generator[World]:
         """Run one transaction that moves the position from `before` to `after`.
 
         If it fails, what is in memory may be ahead of the file, so it is given up and read again.
@@ -213,7 +228,7 @@ class Store:
         self._world = world
 
     @contextlib.contextmanager
-    def _rolled_back(self) -> Iterator[None]:
+    def _rolled_back(self) -> Generator[None]:
         try:
             yield
         except BaseException:
@@ -237,17 +252,17 @@ class Store:
         self._put("parked", changes.parked)
 
     def _write_jobs(self, jobs: list[HotJob]) -> None:
-        for stored, table in ((Stored.ACTIVE, "jobs_active"), (Stored.DONE, "jobs_done")):
+        for stored, table in ((Stored.HOT, "jobs_hot"), (Stored.COLD, "jobs_cold")):
             self._drop(table, [(job.row.job_no,) for job in jobs if job.stored is stored])
-        self._put("jobs_active", [astuple(job.row) for job in jobs])
+        self._put("jobs_hot", [astuple(job.row) for job in jobs])
         self._unswept += sum(job.settled for job in jobs)
         if self._unswept >= SWEEP_JOBS:
             self._sweep()
 
     def _sweep(self) -> None:
         """Move jobs that are over to where they do not slow down the others."""
-        self._connection.execute(f"INSERT INTO jobs_done FROM jobs_active WHERE {SETTLED_SQL}")
-        self._connection.execute(f"DELETE FROM jobs_active WHERE {SETTLED_SQL}")
+        self._connection.execute(f"INSERT INTO jobs_cold FROM jobs_hot WHERE {SETTLED_SQL}")
+        self._connection.execute(f"DELETE FROM jobs_hot WHERE {SETTLED_SQL}")  # noqa: S608 - a constant
         self._unswept = 0
 
     def _put(self, table: str, rows: Sequence[Row]) -> None:
@@ -270,4 +285,4 @@ def _settle(world: World, changes: Changes) -> None:
         if job.settled:
             world.settle(subject)
         else:
-            job.stored = Stored.ACTIVE
+            job.stored = Stored.HOT

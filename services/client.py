@@ -5,7 +5,7 @@ the same job, and a cancellation of a canceled job decides nothing.
 """
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import anyio
 import msgspec
@@ -21,11 +21,10 @@ from events.requests import (
     Reply,
     SubmitJob,
 )
+from events.subjects import Subject
+from projections.wire import QueryRequest, QueryResult
 from services.bus.port import Bus
-from services.errors import FfrtmpError, LogUnavailable
-
-if TYPE_CHECKING:
-    from projections.wire import QueryRequest, QueryResult
+from services.errors import LogUnavailable, QueryRefused, UnreadableAnswer
 
 REQUEST_S = 5.0
 BULK_REQUEST_S = 30.0
@@ -41,10 +40,6 @@ class _BulkAnswer(Struct, frozen=True):
     results: tuple[Reply, ...] = ()
     error: Problem | None = None
     """Why the request was refused as a whole."""
-
-
-class UnreadableAnswer(FfrtmpError):
-    """The service answered with something else than the answer; versions may not fit together."""
 
 
 class Client:
@@ -79,14 +74,15 @@ class Client:
         body = msgspec.json.encode(CancelJob(job_id=job, by=by, reason=reason))
         return await self._asked(subjects.API_CANCEL, body, Reply, self._request_s)
 
-    async def query(self, request: "QueryRequest") -> "QueryResult":
-        """Ask the projection in SQL; a refused question has its `error` set."""
-        from projections.wire import QueryResult
-
+    async def query(self, request: QueryRequest) -> QueryResult:
+        """Ask the projection in SQL. Raises QueryRefused with the reason, LogUnavailable."""
         body = msgspec.json.encode(request)
-        return await self._asked(subjects.QUERY, body, QueryResult, BULK_REQUEST_S)
+        result = await self._asked(subjects.QUERY, body, QueryResult, BULK_REQUEST_S)
+        if result.error is not None:
+            raise QueryRefused(result.error.code, result.error.message)
+        return result
 
-    async def _asked(self, subject: str, body: bytes, kind: type[T], timeout_s: float) -> T:
+    async def _asked(self, subject: Subject, body: bytes, kind: type[T], timeout_s: float) -> T:
         """Ask until there is an answer or the patience is spent."""
         end_s = anyio.current_time() + max(self._patience_s, timeout_s)
         while True:

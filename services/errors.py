@@ -5,7 +5,9 @@
     |-- LogUnavailable      an outage: retry with back-off
     |-- SequenceGap         corruption: the log has a hole; stop this service, alert
     |-- ConfigurationError  a person's mistake: say what was given, what is allowed, what to do
-    `-- StoreBusy           another process owns the file
+    |-- StoreBusy           another process owns the file
+    |-- QueryRefused        a question the projection does not answer; the message says why
+    `-- UnreadableAnswer    a reply that is none; versions may not fit together
 
 Refusals (`events.requests.Problem`) and failed encodes (`events.job.AttemptFailed`) are answers
 and facts, not exceptions.
@@ -48,3 +50,15 @@ class ConfigurationError(FfrtmpError):
 
 class StoreBusy(FfrtmpError):
     """Another process owns the file."""
+
+
+class QueryRefused(FfrtmpError):
+    """The projection does not answer this question; `code` is stable, the message for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+
+
+class UnreadableAnswer(FfrtmpError):
+    """The service answered with something else than an answer; versions may not fit together."""

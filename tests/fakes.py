@@ -44,8 +44,12 @@ class Disk:
 class FakeExecutor:
     """An executor whose attempts play what a test says, with files on a fake disk."""
 
-    def __init__(self, play: Play, disk: Disk | None = None) -> None:
+    def __init__(
+        self, play: Play, disk: Disk | None = None, *, rename_s: Callable[[], float] = lambda: 0.0
+    ) -> None:
         self._play = play
+        self._rename_s = rename_s
+        """Draws how long giving files their final names takes."""
         self.disk = disk or Disk()
         self.begun: list[Key] = []
         self.promoted: list[Key] = []
@@ -70,6 +74,7 @@ class FakeExecutor:
     async def promote(self, work: Work, made: Made) -> None:
         del made
         key = (work.job, work.attempt)
+        await anyio.sleep(self._rename_s())
         self.promoted.append(key)
         if key in self.disk.drafts:
             self.disk.drafts.discard(key)

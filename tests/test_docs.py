@@ -33,34 +33,42 @@ def name(path: Path) -> str:
     return path.relative_to(REPO).as_posix()
 
 
-def code_of(page: str) -> list[str]:
-    """Return the lines of code blocks, and the pieces of code in the text."""
+def block_lines(page: str) -> list[str]:
+    """Return the lines of all code blocks."""
     blocks = re.findall(r"^```[^\n]*\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.strip().removeprefix("$ ") for line in lines]
+
+
+def code_in_prose(page: str) -> list[str]:
+    """Return the pieces of code in the text."""
     prose = re.sub(r"^```.*?^```", "", page, flags=re.MULTILINE | re.DOTALL)
-    joined = "\n".join(blocks).replace("\\\n", " ")
-    return [line.strip().removeprefix("$ ") for line in joined.splitlines()] + re.findall(
-        r"`([^`\n]+)`", prose
-    )
+    return re.findall(r"`([^`\n]+)`", prose)
 
 
-def command_lines(page: str, program: str) -> Iterator[list[str]]:
-    """Iterate over the arguments of every call of `program` in the code of a page."""
-    for line in code_of(page):
+def calls_of(program: str, lines: list[str]) -> Iterator[list[str]]:
+    """Iterate over the arguments of every call of `program` in lines of shell."""
+    for line in lines:
         words = shlex.split(line, comments=True) if program in line else []
         call: list[str] | None = None
+        begins = True
         for word in [*words, "|"]:
             if word in OPERATORS:
                 if call is not None:
                     yield call
-                call = None
+                call, begins = None, True
             elif call is not None:
                 call.append(word)
-            elif word.rpartition("/")[2] == program:
-                call = []
+            elif begins:
+                call = [] if word.rpartition("/")[2] == program else None
+                begins = "=" in word
 
 
-def faults_of(args: list[str], command: click.Command) -> Iterator[str]:
-    """Iterate over what the command line's own parser would refuse in these arguments."""
+def faults_of(args: list[str], command: click.Command, *, whole: bool = True) -> Iterator[str]:
+    """Iterate over what the command line's own parser would refuse in these arguments.
+
+    What is not `whole` only names a command: its required arguments may be missing.
+    """
     waiting = list(args)
     given = 0
     while waiting:
@@ -81,7 +89,7 @@ def faults_of(args: list[str], command: click.Command) -> Iterator[str]:
         else:
             given += 1
     arguments = [param for param in command.params if isinstance(param, click.Argument)]
-    least = sum(max(param.nargs, 1) for param in arguments if param.required)
+    least = sum(max(param.nargs, 1) for param in arguments if param.required) if whole else 0
     endless = any(param.nargs < 0 for param in arguments)
     if given < least or (given > sum(param.nargs for param in arguments) and not endless):
         yield f"`{command.name}` takes other arguments than {args}"
@@ -100,7 +108,10 @@ def _options(command: click.Command) -> dict[str, click.Option]:
 class TestCommands:
     def test_every_make_target_in_the_pages_is_there(self) -> None:
         targets = set(re.findall(r"^([a-z]+):", text(REPO / "Makefile"), flags=re.MULTILINE))
-        named = {call[0] for page in PAGES for call in command_lines(text(page), "make") if call}
+        lines = [
+            line for page in PAGES for line in block_lines(text(page)) + code_in_prose(text(page))
+        ]
+        named = {call[0] for call in calls_of("make", lines) if call}
         named = {target for target in named if re.fullmatch(r"[a-z]+", target)}
         assert named - targets == set()
         assert {"demo", "test"} <= named
@@ -113,17 +124,23 @@ class TestCommands:
 
     @pytest.mark.parametrize("page", PAGES, ids=name)
     def test_every_call_of_ffrtmp_is_understood_by_it(self, page: Path) -> None:
-        calls = list(command_lines(text(page), "ffrtmp"))
-        assert [fault for call in calls for fault in faults_of(call, main)] == []
+        lines = block_lines(text(page))
+        faults = [fault for call in calls_of("ffrtmp", lines) for fault in faults_of(call, main)]
+        for call in calls_of("ffrtmp", code_in_prose(text(page))):
+            faults += faults_of(call, main, whole=False)
+        assert faults == [], "\n".join(faults)
 
     def test_the_readme_shows_how_to_use_it(self) -> None:
-        assert len(list(command_lines(text(README), "ffrtmp"))) >= 3
+        assert len(list(calls_of("ffrtmp", block_lines(text(README))))) >= 3
 
     def test_a_call_that_is_not_understood_is_found(self) -> None:
-        page = "`ffrtmp sing --loud` and\n```sh\n$ .venv/bin/ffrtmp --loud | cat\n```\n"
-        calls = list(command_lines(page, "ffrtmp"))
-        assert calls == [["--loud"], ["sing", "--loud"]]
-        faults = [list(faults_of(call, main))[0].split("has no ")[1] for call in calls]
+        page = "`ffrtmp sing`\n```sh\n$ A=1 .venv/bin/ffrtmp --loud | cat\nsee / ffrtmp\n```\n"
+        calls = [
+            *calls_of("ffrtmp", block_lines(page)),
+            *calls_of("ffrtmp", code_in_prose(page)),
+        ]
+        assert calls == [["--loud"], ["sing"]]
+        faults = [next(faults_of(call, main)).split("has no ")[1] for call in calls]
         assert faults == ["option --loud", "command sing"]
 
 

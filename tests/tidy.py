@@ -31,7 +31,13 @@ KEEPERS = {
 """Who may catch everything and raise nothing, and why."""
 ADAPTERS = ("services/log/jetstream/", "services/bus/nats.py")
 """Where asyncio is at home, and where a client calls back with as many arguments as it likes."""
-WAITING = ("tests/bench/", "tests/sim/", "tests/waiting.py", "tests/acceptance/waiting.py")
+WAITING = (
+    "tests/bench/",
+    "tests/fakes.py",
+    "tests/sim/",
+    "tests/waiting.py",
+    "tests/acceptance/waiting.py",
+)
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 

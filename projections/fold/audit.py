@@ -27,9 +27,7 @@ def payload_of(recorded: Recorded) -> str:
     return bytes(recorded.data).decode("utf-8", "replace")
 
 
-def audit_row(
-    recorded: Recorded, at: Micros, *, kind: str, entity: str, job_no: int | None
-) -> Row:
+def audit_row(recorded: Recorded, at: Micros, *, kind: str, entity: str, job_no: int | None) -> Row:
     """Return the row of `AUDIT_COLUMNS` for one event."""
     fact = recorded.fact
     node, attempt = _NODE_AND_ATTEMPT[type(fact)](fact)

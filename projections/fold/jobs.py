@@ -51,11 +51,11 @@ _OUTCOMES: dict[type, str] = {
 
 
 class Stored(Enum):
-    """Which table has the job's row; one that is over lies in the active one until it is swept."""
+    """Which table has the job's row; a settled one stays in the hot one until it is swept."""
 
     NOWHERE = auto()
-    ACTIVE = auto()
-    DONE = auto()
+    HOT = auto()
+    COLD = auto()
 
 
 class HotJob:

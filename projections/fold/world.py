@@ -65,6 +65,12 @@ class World:
         self.jobs.pop(subject, None)
         self.settled.add(hash(subject))
 
+    def release(self, subject: str) -> None:
+        """Let go of a job that was brought back, unless it is expected to change again."""
+        job = self.jobs.get(subject)
+        if job is not None and job.settled:
+            self.settle(subject)
+
     def ledger(self, batch: Sequence[Recorded]) -> Changes:
         """Fold events of the ledger and return what they change."""
         changes = self._begin()

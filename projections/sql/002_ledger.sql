@@ -30,7 +30,7 @@ COMMENT ON COLUMN audit.traceparent IS 'W3C trace context; NULL: not traced.';
 COMMENT ON COLUMN audit.payload IS 'The fact as it lies in the log: JSON text.';
 COMMENT ON COLUMN audit.problem IS 'Why this version cannot read the event; NULL: it can.';
 
-CREATE TABLE jobs_active (
+CREATE TABLE jobs_hot (
     job_no BIGINT NOT NULL,
     job_id VARCHAR NOT NULL,
     status VARCHAR NOT NULL,
@@ -77,55 +77,55 @@ CREATE TABLE jobs_active (
     first_seq BIGINT NOT NULL,
     last_seq BIGINT NOT NULL
 );
-COMMENT ON TABLE jobs_active IS 'Jobs that may still change, and those that were over lately; read the view jobs.';
-COMMENT ON COLUMN jobs_active.job_no IS 'Ledger sequence of the submission: the job''s number.';
-COMMENT ON COLUMN jobs_active.job_id IS 'The job''s id.';
-COMMENT ON COLUMN jobs_active.status IS 'pending, queued, assigned, processing, paused, completed, failed, canceled or rejected.';
-COMMENT ON COLUMN jobs_active.queue IS 'Service class: live, default or batch.';
-COMMENT ON COLUMN jobs_active.priority IS 'Rank inside the queue: high, medium or low.';
-COMMENT ON COLUMN jobs_active.tenant IS 'Who pays.';
-COMMENT ON COLUMN jobs_active.scenario IS 'Size, rate and codec in one word; NULL: not given.';
-COMMENT ON COLUMN jobs_active.engine IS 'What was asked to run it: auto, ffmpeg, gstreamer or noop.';
-COMMENT ON COLUMN jobs_active.classification IS 'What it counts as in reports; NULL: not given.';
-COMMENT ON COLUMN jobs_active.labels IS 'The submitter''s own labels.';
-COMMENT ON COLUMN jobs_active.input IS 'Path or URL of the input; NULL: a generated test source.';
-COMMENT ON COLUMN jobs_active.attempts_max IS 'How many attempts may fail before the job does.';
-COMMENT ON COLUMN jobs_active.deadline IS 'When it should be done; NULL: whenever.';
-COMMENT ON COLUMN jobs_active.node IS 'Node that has it, or had it last when it is over; NULL while it waits.';
-COMMENT ON COLUMN jobs_active.attempt IS 'Assignments so far.';
-COMMENT ON COLUMN jobs_active.failures IS 'Attempts that failed by themselves.';
-COMMENT ON COLUMN jobs_active.crashes IS 'Attempts that were lost with their node.';
-COMMENT ON COLUMN jobs_active.cancel_requested IS 'Somebody asked to end it.';
-COMMENT ON COLUMN jobs_active.promoted IS 'Its files have their final names, or it has none.';
-COMMENT ON COLUMN jobs_active.failure_class IS 'Kind of the last failure: a failure class, or why the attempt was lost; NULL: none, or healed.';
-COMMENT ON COLUMN jobs_active.failure_reason IS 'Why it failed, was canceled or rejected, in words; NULL: it was not.';
-COMMENT ON COLUMN jobs_active.exit_status IS 'Exit status of the last failed encoder; negative: the signal; NULL: none.';
-COMMENT ON COLUMN jobs_active.submitted_at IS 'When it was submitted.';
-COMMENT ON COLUMN jobs_active.not_before IS 'Earliest start while it is pending; NULL: no such limit.';
-COMMENT ON COLUMN jobs_active.queued_at IS 'When it last became assignable; NULL: never yet.';
-COMMENT ON COLUMN jobs_active.assigned_at IS 'When its last attempt was assigned; NULL: never yet.';
-COMMENT ON COLUMN jobs_active.started_at IS 'When its last attempt was started; NULL: not yet.';
-COMMENT ON COLUMN jobs_active.ended_at IS 'When the job was over; NULL: not yet.';
-COMMENT ON COLUMN jobs_active.wait_s IS 'Seconds it waited for a node in all, up to its last assignment.';
-COMMENT ON COLUMN jobs_active.run_s IS 'Seconds from start to end of its last attempt, pauses included; NULL: not ended.';
-COMMENT ON COLUMN jobs_active.paused_s IS 'Seconds its last attempt stood still.';
-COMMENT ON COLUMN jobs_active.progress_percent IS 'How far the last attempt has come; NULL: not known.';
-COMMENT ON COLUMN jobs_active.progress_at IS 'When that was reported; NULL: never.';
-COMMENT ON COLUMN jobs_active.eta_s IS 'Seconds to go at that time; NULL: not known.';
-COMMENT ON COLUMN jobs_active.out_time_s IS 'Seconds of media made by the last attempt; NULL: not known.';
-COMMENT ON COLUMN jobs_active.fps IS 'Frames per second of the last attempt; NULL: not known.';
-COMMENT ON COLUMN jobs_active.speed IS 'Seconds of media per second of the last attempt; NULL: not known.';
-COMMENT ON COLUMN jobs_active.size_bytes IS 'Bytes made by the last attempt; NULL: not known.';
-COMMENT ON COLUMN jobs_active.frames IS 'Frames made by the last attempt; NULL: not ended.';
-COMMENT ON COLUMN jobs_active.wall_s IS 'Seconds the encoder took; NULL: not ended.';
-COMMENT ON COLUMN jobs_active.cpu_s IS 'CPU seconds of the encoder; NULL: not ended.';
-COMMENT ON COLUMN jobs_active.encoder IS 'Encoder that was used; NULL: not ended.';
-COMMENT ON COLUMN jobs_active.outputs IS 'Final names of the files made; NULL: not completed.';
-COMMENT ON COLUMN jobs_active.first_seq IS 'Ledger sequence of its first fact.';
-COMMENT ON COLUMN jobs_active.last_seq IS 'Ledger sequence of its last readable fact.';
+COMMENT ON TABLE jobs_hot IS 'Jobs that may still change, and those that were over lately; read the view jobs.';
+COMMENT ON COLUMN jobs_hot.job_no IS 'Ledger sequence of the submission: the job''s number.';
+COMMENT ON COLUMN jobs_hot.job_id IS 'The job''s id.';
+COMMENT ON COLUMN jobs_hot.status IS 'pending, queued, assigned, processing, paused, completed, failed, canceled or rejected.';
+COMMENT ON COLUMN jobs_hot.queue IS 'Service class: live, default or batch.';
+COMMENT ON COLUMN jobs_hot.priority IS 'Rank inside the queue: high, medium or low.';
+COMMENT ON COLUMN jobs_hot.tenant IS 'Who pays.';
+COMMENT ON COLUMN jobs_hot.scenario IS 'Size, rate and codec in one word; NULL: not given.';
+COMMENT ON COLUMN jobs_hot.engine IS 'What was asked to run it: auto, ffmpeg, gstreamer or noop.';
+COMMENT ON COLUMN jobs_hot.classification IS 'What it counts as in reports; NULL: not given.';
+COMMENT ON COLUMN jobs_hot.labels IS 'The submitter''s own labels.';
+COMMENT ON COLUMN jobs_hot.input IS 'Path or URL of the input; NULL: a generated test source.';
+COMMENT ON COLUMN jobs_hot.attempts_max IS 'How many attempts may fail before the job does.';
+COMMENT ON COLUMN jobs_hot.deadline IS 'When it should be done; NULL: whenever.';
+COMMENT ON COLUMN jobs_hot.node IS 'Node that has it, or had it last when it is over; NULL while it waits.';
+COMMENT ON COLUMN jobs_hot.attempt IS 'Assignments so far.';
+COMMENT ON COLUMN jobs_hot.failures IS 'Attempts that failed by themselves.';
+COMMENT ON COLUMN jobs_hot.crashes IS 'Attempts that were lost with their node.';
+COMMENT ON COLUMN jobs_hot.cancel_requested IS 'Somebody asked to end it.';
+COMMENT ON COLUMN jobs_hot.promoted IS 'Its files have their final names, or it has none.';
+COMMENT ON COLUMN jobs_hot.failure_class IS 'Kind of the last failure: a failure class, or why the attempt was lost; NULL: none, or healed.';
+COMMENT ON COLUMN jobs_hot.failure_reason IS 'Why it failed, was canceled or rejected, in words; NULL: it was not.';
+COMMENT ON COLUMN jobs_hot.exit_status IS 'Exit status of the last failed encoder; negative: the signal; NULL: none.';
+COMMENT ON COLUMN jobs_hot.submitted_at IS 'When it was submitted.';
+COMMENT ON COLUMN jobs_hot.not_before IS 'Earliest start while it is pending; NULL: no such limit.';
+COMMENT ON COLUMN jobs_hot.queued_at IS 'When it last became assignable; NULL: never yet.';
+COMMENT ON COLUMN jobs_hot.assigned_at IS 'When its last attempt was assigned; NULL: never yet.';
+COMMENT ON COLUMN jobs_hot.started_at IS 'When its last attempt was started; NULL: not yet.';
+COMMENT ON COLUMN jobs_hot.ended_at IS 'When the job was over; NULL: not yet.';
+COMMENT ON COLUMN jobs_hot.wait_s IS 'Seconds it waited for a node in all, up to its last assignment.';
+COMMENT ON COLUMN jobs_hot.run_s IS 'Seconds from start to end of its last attempt, pauses included; NULL: not ended.';
+COMMENT ON COLUMN jobs_hot.paused_s IS 'Seconds its last attempt stood still.';
+COMMENT ON COLUMN jobs_hot.progress_percent IS 'How far the last attempt has come; NULL: not known.';
+COMMENT ON COLUMN jobs_hot.progress_at IS 'When that was reported; NULL: never.';
+COMMENT ON COLUMN jobs_hot.eta_s IS 'Seconds to go at that time; NULL: not known.';
+COMMENT ON COLUMN jobs_hot.out_time_s IS 'Seconds of media made by the last attempt; NULL: not known.';
+COMMENT ON COLUMN jobs_hot.fps IS 'Frames per second of the last attempt; NULL: not known.';
+COMMENT ON COLUMN jobs_hot.speed IS 'Seconds of media per second of the last attempt; NULL: not known.';
+COMMENT ON COLUMN jobs_hot.size_bytes IS 'Bytes made by the last attempt; NULL: not known.';
+COMMENT ON COLUMN jobs_hot.frames IS 'Frames made by the last attempt; NULL: not ended.';
+COMMENT ON COLUMN jobs_hot.wall_s IS 'Seconds the encoder took; NULL: not ended.';
+COMMENT ON COLUMN jobs_hot.cpu_s IS 'CPU seconds of the encoder; NULL: not ended.';
+COMMENT ON COLUMN jobs_hot.encoder IS 'Encoder that was used; NULL: not ended.';
+COMMENT ON COLUMN jobs_hot.outputs IS 'Final names of the files made; NULL: not completed.';
+COMMENT ON COLUMN jobs_hot.first_seq IS 'Ledger sequence of its first fact.';
+COMMENT ON COLUMN jobs_hot.last_seq IS 'Ledger sequence of its last readable fact.';
 
-CREATE TABLE jobs_done AS FROM jobs_active LIMIT 0;
-COMMENT ON TABLE jobs_done IS 'Jobs that are over; read the view jobs.';
+CREATE TABLE jobs_cold AS FROM jobs_hot LIMIT 0;
+COMMENT ON TABLE jobs_cold IS 'Jobs that are over; read the view jobs.';
 
 CREATE TABLE attempts_ended (
     job_no BIGINT NOT NULL,

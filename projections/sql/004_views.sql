@@ -1,7 +1,17 @@
 -- What people ask for by name.
 
-CREATE VIEW jobs AS FROM jobs_active UNION ALL BY NAME FROM jobs_done;
+CREATE VIEW jobs AS FROM jobs_hot UNION ALL BY NAME FROM jobs_cold;
 COMMENT ON VIEW jobs IS 'Every job that was submitted or rejected, once.';
+
+CREATE VIEW jobs_active AS
+FROM jobs_hot
+WHERE status IN ('pending', 'queued', 'assigned', 'processing', 'paused');
+COMMENT ON VIEW jobs_active IS 'Jobs that are not over; fast however many there were.';
+
+CREATE VIEW jobs_done AS
+FROM jobs
+WHERE status IN ('completed', 'failed', 'canceled', 'rejected');
+COMMENT ON VIEW jobs_done IS 'Jobs that are over.';
 
 CREATE VIEW attempts AS
 FROM attempts_ended
@@ -19,25 +29,27 @@ COMMENT ON VIEW attempts IS 'Every attempt of every job; of a running one the ou
 
 CREATE VIEW assignments AS
 SELECT
-    seq,
-    time,
-    job_no,
-    entity AS job_id,
-    attempt,
-    node,
+    audit.seq,
+    audit.time,
+    audit.job_no,
+    jobs.job_id,
+    audit.attempt,
+    audit.node,
+    jobs.queue,
+    jobs.priority,
     coalesce((payload ->> '$.placement.weight')::DOUBLE, 0) AS weight,
     coalesce((payload ->> '$.placement.waited_s')::DOUBLE, 0) AS waited_s,
     coalesce(try_cast(payload ->> '$.placement.candidates' AS BIGINT), 0) AS candidates,
     coalesce(try_cast(payload ->> '$.placement.free' AS BIGINT), 0) AS free,
     payload ->> '$.placement.runner_up' AS runner_up
 FROM audit
+JOIN jobs USING (job_no)
 WHERE type = 'job.assigned.v1' AND problem IS NULL;
-COMMENT ON VIEW assignments IS 'Every decision to give a job to a node, with its reason; runner_up NULL: there was none.';
+COMMENT ON VIEW assignments IS 'Every decision to give a job to a node, with its reason; queue and priority are the job''s present ones, runner_up NULL: there was none.';
 
 CREATE VIEW queue_depth AS
 SELECT queue, status, count(*) AS jobs, min(coalesce(queued_at, submitted_at)) AS oldest_at
 FROM jobs_active
-WHERE status IN ('pending', 'queued', 'assigned', 'processing', 'paused')
 GROUP BY ALL;
 COMMENT ON VIEW queue_depth IS 'Jobs that are not over, by queue and status; oldest_at: when the oldest began to wait.';
 

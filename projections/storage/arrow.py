@@ -47,9 +47,7 @@ def _plain(schema: Any) -> Any:  # noqa: ANN401 - pyarrow has no types
     return pa.schema([pa.field(field.name, field.type) for field in schema])
 
 
-def read_rows(
-    connection: duckdb.DuckDBPyConnection, sql: str
-) -> Iterator[dict[str, object]]:
+def read_rows(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[dict[str, object]]:
     """Yield the rows of a query of ours, some thousand in memory at a time."""
     for batch in connection.sql(sql).to_arrow_reader(_READ_ROWS):
         yield from batch.to_pylist()
@@ -82,6 +80,8 @@ def _told(values: list[Any], kind: str) -> list[object]:
     """Return one column's values as JSON has them."""
     if kind.startswith("DECIMAL") and not kind.endswith("]"):
         values = [None if value is None else float(value) for value in values]
+    elif kind.endswith("HUGEINT"):
+        values = [None if value is None else int(value) for value in values]
     elif kind.startswith("MAP(") and not kind.endswith("]"):
         values = [None if value is None else dict(value) for value in values]
     plain: list[object] = msgspec.to_builtins(values, str_keys=True)

@@ -27,14 +27,16 @@ _SQL = resources.files("projections") / "sql"
 
 
 class Database:
-    """One open file; `fresh` when its tables are empty because they were just made."""
+    """One open file; `fresh` when its tables are empty because they were just made.
 
-    def __init__(self, path: Path, *, memory_bytes_max: int) -> None:
-        self.path = path
-        self._memory_bytes_max = memory_bytes_max
+    `anew` sets a file aside that would fit.
+    """
+
+    def __init__(self, path: Path, *, memory_bytes_max: int, anew: bool = False) -> None:
         self._lock = _owned(path)
         try:
-            self.connection, self.fresh = self._opened()
+            self.connection, self.fresh = _opened(path, anew=anew)
+            _configure(self.connection, memory_bytes_max)
         except BaseException:
             os.close(self._lock)
             raise
@@ -43,16 +45,6 @@ class Database:
         """Close the file as it is: what is in its write-ahead log is read at the next opening."""
         self.connection.close()
         os.close(self._lock)
-
-    def _opened(self) -> tuple[duckdb.DuckDBPyConnection, bool]:
-        connection = _fitting(self.path)
-        fresh = connection is None
-        if connection is None:
-            _set_aside(self.path)
-            connection = duckdb.connect(self.path)
-            _create(connection)
-        _configure(connection, self._memory_bytes_max)
-        return connection, fresh
 
 
 def named_sql(name: str) -> str:
@@ -91,6 +83,16 @@ def _owned(path: Path) -> int:
     return lock
 
 
+def _opened(path: Path, *, anew: bool) -> tuple[duckdb.DuckDBPyConnection, bool]:
+    connection = None if anew else _fitting(path)
+    if connection is not None:
+        return connection, False
+    _set_aside(path)
+    connection = duckdb.connect(path)
+    _create(connection)
+    return connection, True
+
+
 def _fitting(path: Path) -> duckdb.DuckDBPyConnection | None:
     """Open the file if it is there and of this version; None: it has to be made."""
     if not path.exists():
@@ -125,8 +127,8 @@ def _create(connection: duckdb.DuckDBPyConnection) -> None:
     connection.begin()
     for name in _schema_files():
         connection.execute(named_sql(name))
-    for table, like in (("jobs_done", "jobs_active"), ("jobs", "jobs_active")):
-        _copy_comments(connection, table, like)
+    for table in ("jobs_cold", "jobs", "jobs_active", "jobs_done"):
+        _copy_comments(connection, table, "jobs_hot")
     _copy_comments(connection, "attempts", "attempts_ended")
     connection.execute("INSERT INTO schema_version VALUES (?, ?)", [FOLD_VERSION, _digest()])
     connection.commit()

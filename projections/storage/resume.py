@@ -19,7 +19,9 @@ from projections.fold.rows import JobRow, NodeRow
 from projections.fold.world import World
 from projections.storage.arrow import read_rows
 
-SETTLED_SQL = "(status IN ('failed', 'canceled', 'rejected') OR (status = 'completed' AND promoted))"
+SETTLED_SQL = (
+    "(status IN ('failed', 'canceled', 'rejected') OR (status = 'completed' AND promoted))"
+)
 """Whether no further fact is expected of a job: `HotJob.settled` in SQL."""
 
 RowStruct = TypeVar("RowStruct", JobRow, NodeRow)
@@ -32,9 +34,10 @@ def resume(connection: duckdb.DuckDBPyConnection) -> World:
         world.parked[str(parked["entity"])] = _int(parked["seq"])
     for row in _stored(connection, NodeRow, "nodes"):
         world.nodes[row.node_id] = resumed(row)
-    for done in read_rows(connection, f"SELECT job_id FROM jobs WHERE {SETTLED_SQL}"):
+    settled = f"SELECT job_id FROM jobs WHERE {SETTLED_SQL}"  # noqa: S608 - a constant
+    for done in read_rows(connection, settled):
         world.settled.add(hash(f"{JOB_PREFIX}{done['job_id']}"))
-    _revive(connection, world, f"(FROM jobs_active WHERE NOT {SETTLED_SQL})", Stored.ACTIVE)
+    _revive(connection, world, f"(FROM jobs_hot WHERE NOT {SETTLED_SQL})", Stored.HOT)
     return world
 
 
@@ -42,7 +45,7 @@ def recall(connection: duckdb.DuckDBPyConnection, world: World, subjects: Iterab
     """Bring settled jobs back, for there is something new about them."""
     ids = sorted(subject.removeprefix(JOB_PREFIX) for subject in subjects)
     connection.execute("CREATE OR REPLACE TEMP TABLE recalled AS SELECT unnest(?) AS job_id", [ids])
-    for table, stored in (("jobs_active", Stored.ACTIVE), ("jobs_done", Stored.DONE)):
+    for table, stored in (("jobs_hot", Stored.HOT), ("jobs_cold", Stored.COLD)):
         found = f"(FROM {table} WHERE job_id IN (FROM recalled))"
         _revive(connection, world, found, stored)
 

@@ -77,7 +77,7 @@ class Invocation:
         """Return where the fleet is: as told, else as the running `ffrtmp up` noted, else here."""
         if self.nats:
             return self.nats
-        from services.cli.connection import read  # noqa: PLC0415 - not for --help
+        from services.cli.host.connection import read  # noqa: PLC0415 - not for --help
 
         connection = read(self.data_dir)
         return DEFAULT_URL if connection is None else connection.url

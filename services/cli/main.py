@@ -10,18 +10,18 @@ from typing import Any, NoReturn, cast
 import click
 
 from services.cli.invocation import Exit, Invocation, Output
-from services.errors import ConfigurationError, FfrtmpError, LogUnavailable
+from services.errors import ConfigurationError, FfrtmpError, LogUnavailable, QueryRefused
 
 COMMANDS = {
-    "up": ("services.cli.up:up", "Run a whole fleet on this host."),
+    "up": ("services.cli.host.up:up", "Run a whole fleet on this host."),
     "demo": ("services.cli.demo.command:demo", "Run a fleet, transcode real video, check it."),
     "jobs": ("services.cli.jobs.commands:jobs", "Submit, list, follow and cancel jobs."),
-    "nodes": ("services.cli.nodes:nodes", "List and describe nodes."),
-    "sql": ("services.cli.query:sql", "Ask the projection a question in SQL."),
-    "events": ("services.cli.tail:events", "Follow the log."),
-    "worker": ("services.cli.serve:worker", "Run a worker."),
-    "scheduler": ("services.cli.serve:scheduler", "Run a scheduler."),
-    "projector": ("services.cli.serve:projector", "Run a projector."),
+    "nodes": ("services.cli.look.nodes:nodes", "List and describe nodes."),
+    "sql": ("services.cli.look.query:sql", "Ask the projection a question in SQL."),
+    "events": ("services.cli.look.tail:events", "Follow the log."),
+    "worker": ("services.cli.host.serve:worker", "Run a worker."),
+    "scheduler": ("services.cli.host.serve:scheduler", "Run a scheduler."),
+    "projector": ("services.cli.host.serve:projector", "Run a projector."),
     "completion": ("services.cli.completion:completion", "Print a shell's completion script."),
 }
 
@@ -53,6 +53,7 @@ class LazyGroup(click.Group):
     def main(self, args: Sequence[str] | None = None, *others: Any, **extra: Any) -> NoReturn:  # noqa: ANN401 - click's own signature
         """Run and exit: the status is the command's, and an error is one line on stderr."""
         extra["standalone_mode"] = False
+        stdout = sys.stdout
         try:
             status = super().main(args, *others, **extra)
             sys.stdout.flush()
@@ -61,6 +62,9 @@ class LazyGroup(click.Group):
             sys.exit(error.exit_code)
         except (KeyboardInterrupt, click.Abort):
             sys.exit(Exit.INTERRUPTED)
+        except SystemExit as ended:
+            # click ends at a broken pipe by itself: it silences stdout and calls that a failure
+            sys.exit(Exit.PIPE if sys.stdout is not stdout else ended.code)
         except BrokenPipeError:
             _leave_pipe()
         except BaseException as error:  # noqa: BLE001 - re-raised unless it is one of ours
@@ -141,13 +145,16 @@ def _default_data_dir() -> Path:
 
 def _end(error: BaseException) -> NoReturn:
     """Exit with one line if the error is one of ours, else raise it as it is."""
+    from projections.errors import ProjectionError  # noqa: PLC0415 - not for --help
+
     leaves = tuple(_leaves(error))
+    expected = (FfrtmpError, ProjectionError)
     if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
         sys.exit(Exit.INTERRUPTED)
     if any(isinstance(leaf, BrokenPipeError) for leaf in leaves):
         _leave_pipe()
-    ours = next((leaf for leaf in leaves if isinstance(leaf, FfrtmpError)), None)
-    if ours is None or not all(isinstance(leaf, FfrtmpError) for leaf in leaves):
+    ours = next((leaf for leaf in leaves if isinstance(leaf, expected)), None)
+    if ours is None or not all(isinstance(leaf, expected) for leaf in leaves):
         raise error
     click.echo(f"ffrtmp: {ours}", err=True)
     match ours:
@@ -155,6 +162,8 @@ def _end(error: BaseException) -> NoReturn:
             sys.exit(Exit.UNREACHABLE)
         case ConfigurationError():
             sys.exit(Exit.USAGE)
+        case QueryRefused():
+            sys.exit(Exit.REFUSED)
         case _:
             sys.exit(Exit.FAILED)
 

@@ -1,4 +1,4 @@
-"""One owner a directory: a lock that names its holder, and lasts as long as any who inherited it."""
+"""One owner a directory: a lock that names its holder, and that child processes can inherit."""
 
 import fcntl
 import os

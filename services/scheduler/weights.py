@@ -36,7 +36,7 @@ def requirements(spec: JobSpec) -> frozenset[str]:
     usual = _video_need(parameters.video) or f"codec:{_scenario_codec(spec.scenario)}"
     for output in spec.outputs or (Output(),):
         needed.add(_video_need(output.video) or usual)
-        needed |= _audio_need(output.audio or parameters.audio)
+        needed |= _audio_need(output.audio, parameters.audio)
     return frozenset(needed)
 
 
@@ -48,10 +48,10 @@ def _video_need(video: Video | None) -> str | None:
     return None if video.codec is None else f"codec:{video.codec}"
 
 
-def _audio_need(audio: Audio | None) -> set[str]:
-    if audio is None or audio.codec in {None, AudioCodec.NONE}:
-        return set()
-    return {f"codec:{audio.codec}"}
+def _audio_need(*choices: Audio | None) -> set[str]:
+    """Return what the first choice that names a codec needs."""
+    named = [audio.codec for audio in choices if audio is not None and audio.codec is not None]
+    return {f"codec:{named[0]}"} if named and named[0] is not AudioCodec.NONE else set()
 
 
 def _scenario_codec(scenario: str | None) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import anyio
 import msgspec
+import nats
 import pytest
 
 from events import subjects
@@ -56,8 +57,7 @@ async def assert_each_ran_once(running: Fleet, jobs: list[str]) -> None:
 async def assert_audit_is_the_ledger(running: Fleet) -> None:
     last = await running.backbone.ledger.last_seq()
     rows = await running.sql(
-        "SELECT count(*), count(DISTINCT seq), min(seq), max(seq) FROM audit "
-        f"WHERE seq <= {last}",  # noqa: S608 - a number
+        f"SELECT count(*), count(DISTINCT seq), min(seq), max(seq) FROM audit WHERE seq <= {last}",  # noqa: S608 - a number
         after_seq=last,
     )
     assert rows == [[last, last, 1, last]]
@@ -119,8 +119,18 @@ async def test_two_schedulers_assign_no_job_twice(tmp_path: Path) -> None:
         await running.submit([{"engine": "noop", "job_id": job} for job in jobs])
         await all_ended(running, len(jobs))
         facts = await ledger_facts(running)
-        assigned = Counter(subject for (subject, kind), n in facts.items() if kind == "job.assigned.v1" for _ in range(n))
-        declined = Counter(subject for (subject, kind), n in facts.items() if kind == "job.declined.v1" for _ in range(n))
+        assigned = Counter(
+            subject
+            for (subject, kind), n in facts.items()
+            if kind == "job.assigned.v1"
+            for _ in range(n)
+        )
+        declined = Counter(
+            subject
+            for (subject, kind), n in facts.items()
+            if kind == "job.declined.v1"
+            for _ in range(n)
+        )
         assert {subject: n - declined[subject] for subject, n in assigned.items()} == {
             f"ffrtmp.job.{job}": 1 for job in jobs
         }
@@ -167,3 +177,37 @@ async def test_a_running_encode_is_canceled_and_leaves_nothing(tmp_path: Path) -
         await all_ended(running, 1)
         assert await running.sql("SELECT status FROM jobs") == [["canceled"]]
         assert not [path for path in running.outputs.rglob("*") if path.is_file()]
+
+
+async def test_durable_commands_of_strangers_are_answered_by_facts_whatever_they_hold(
+    tmp_path: Path,
+) -> None:
+    bodies = {
+        "jobs.submit": [
+            b'{"scenario":"320x180@25-h264","parameters":{"duration_s":1}}',
+            b'{"parameters":{"video":{"codec":"h266"}}}',
+            b"\xff\xfe not JSON",
+            b'{"engine":"noop","job_id":"after-the-garbage"}',
+        ],
+        "jobs.explode": [b"{}"],
+    }
+    async with fleet(tmp_path) as running:
+        await started(running, workers=1)
+        stranger = await nats.connect(running.server.url)
+        for verb, sent in bodies.items():
+            for body in sent:
+                await stranger.publish(f"ffrtmp.cmd.{verb}", body)
+        await stranger.drain()
+        await all_ended(running, 5)
+        rows = await running.sql(
+            "SELECT status, count(*) FROM jobs GROUP BY status ORDER BY status"
+        )
+        assert rows == [["completed", 2], ["rejected", 3]]
+        reasons = await running.sql(
+            "SELECT payload ->> '$.field', payload ->> '$.reason' FROM audit "
+            "WHERE type = 'job.rejected.v1' ORDER BY seq"
+        )
+        told = {field: reason for field, reason in reasons}
+        assert set(told) == {"$.parameters.video.codec", "$", "$subject"}
+        assert "h266" in told["$.parameters.video.codec"]
+        assert "allowed: h264, hevc, vp9, av1" in told["$.parameters.video.codec"]

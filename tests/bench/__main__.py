@@ -1,6 +1,6 @@
 """`make bench`: measures, prints one JSON document, and keeps it under ops/bench/results/.
 
-    python -m tests.bench [NAME ...]      names: drain, latency, encode, projection, log
+python -m tests.bench [NAME ...]      names: drain, latency, encode, projection, log
 """
 
 import json

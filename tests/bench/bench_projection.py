@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -107,7 +108,7 @@ def applied(recorded: list[Recorded], batch: int) -> dict[str, float]:
         store = Store(Path(folder) / "private" / "bench.duckdb")
         store.load()
         chunks = [recorded[at : at + batch] for at in range(0, len(recorded), batch)]
-        batch_s = sorted(timed(lambda chunk=chunk: store.apply(chunk)) for chunk in chunks)
+        batch_s = sorted(timed(partial(store.apply, chunk)) for chunk in chunks)
         store.close()
         return {
             "events_per_s": round(len(recorded) / sum(batch_s)),

@@ -33,6 +33,11 @@ def anyio_backend() -> str:
 
 
 class TestCrashOfTheServer:
+    @pytest.fixture
+    def settings(self, mode: Mode) -> LogSettings:
+        # So long that nothing is repaired by a time-out: the reconnect has to do it.
+        return LogSettings(durability=mode, ack_timeout_s=30.0, silence_s=60.0)
+
     async def test_every_append_settles_and_none_is_lost_or_doubled(
         self, server: NatsServer, log: JetStreamLog, mode: Mode
     ) -> None:
@@ -44,7 +49,7 @@ class TestCrashOfTheServer:
         async def write() -> None:
             outcomes.extend(await log.append(entries))
 
-        with anyio.fail_after(60):
+        with anyio.fail_after(25):
             async with log.follow(after=0) as batches, anyio.create_task_group() as tasks:
                 tasks.start_soon(write)
                 seen = 0
@@ -67,7 +72,7 @@ class TestCrashOfTheServer:
     ) -> None:
         numbers = list(range(1, 12_001))
         seen: list[int] = []
-        with anyio.fail_after(60):
+        with anyio.fail_after(25):
             async with log.follow(after=0) as batches, anyio.create_task_group() as tasks:
                 tasks.start_soon(log.append, [entry("a", None, number) for number in numbers])
                 async for batch in batches:
@@ -91,7 +96,7 @@ class TestCrashOfTheServer:
                 names = [f"g{group}-{number}" for number in range(size)]
                 ends.append(await log.append_atomic([entry(name, 0) for name in names]))
 
-        with anyio.fail_after(60):
+        with anyio.fail_after(25):
             async with log.follow(after=0) as batches, anyio.create_task_group() as tasks:
                 tasks.start_soon(write)
                 kills = seen = 0

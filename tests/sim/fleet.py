@@ -172,7 +172,11 @@ class Fleet:
         """Run a worker; kill it, stop it or cut its line now and then, and start another."""
         while True:
             line = Line(self._dice)
-            executor = FakeExecutor(self._play(name), self.ran.disks[name])
+            executor = FakeExecutor(
+                self._play(name),
+                self.ran.disks[name],
+                rename_s=lambda: self._random.choice((0.0, 0.0, 2.0)),
+            )
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._fate, line, executor, tasks.cancel_scope)
                 try:

@@ -15,6 +15,7 @@ from events import job as facts
 from events import subjects
 from events.codec import Recorded
 from events.ids import JobId, NodeId
+from events.node import Available, Registered
 from events.state.job import INITIAL, JobState, evolve
 from services.scheduler.world import World
 from tests.sim.fleet import Ran, Span
@@ -125,6 +126,33 @@ def one_scheduler_never_oversells(ran: Ran) -> Iterator[str]:
                 pass
 
 
+def a_job_asked_to_end_is_never_assigned_again(ran: Ran) -> Iterator[str]:
+    for job, story in stories(ran).items():
+        types = [type(event.fact) for event in story]
+        if facts.CancelRequested in types:
+            asked = types.index(facts.CancelRequested)
+            if facts.Assigned in types[asked:]:
+                yield f"{job} was assigned after somebody asked to end it: {told(story)}"
+
+
+def a_node_that_declined_is_left_alone(ran: Ran) -> Iterator[str]:
+    """Until it reports free room it is given no more than was on its way when it declined."""
+    on_their_way = ran.plan.schedulers * ran.plan.slots
+    given: dict[NodeId, int] = {}
+    for event in ran.ledger:
+        match event.fact:
+            case facts.Declined(node=node):
+                given.setdefault(node, 0)
+            case facts.Assigned(node=node) if node in given:
+                given[node] += 1
+                if given[node] > on_their_way:
+                    yield f"{node} was given another job at {event.seq} though it had declined"
+            case Registered() | Available() if getattr(event.fact, "free", 1):
+                given.pop(subjects.node_of(event.subject), None)
+            case _:
+                pass
+
+
 def nothing_runs_before_what_it_depends_on(ran: Ran) -> Iterator[str]:
     completed = {
         subjects.job_of(event.subject): event.seq
@@ -200,6 +228,8 @@ LAWS: tuple[Law, ...] = (
     an_attempt_runs_once_and_alone,
     no_node_runs_more_than_its_slots,
     one_scheduler_never_oversells,
+    a_job_asked_to_end_is_never_assigned_again,
+    a_node_that_declined_is_left_alone,
     nothing_runs_before_what_it_depends_on,
     winners_have_their_files_and_losers_none,
     every_fact_is_lawful,

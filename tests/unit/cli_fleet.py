@@ -31,12 +31,16 @@ class Recorder:
         self.canceled: list[CancelJob] = []
         self._refusal = refusal
 
-    def handlers(self) -> Mapping[str, Handler]:
+    def handlers(self) -> Mapping[Subject, Handler]:
         return {
             subjects.API_SUBMIT: self._submit,
             subjects.API_SUBMIT_MANY: self._submit_many,
             subjects.API_CANCEL: self._cancel,
+            subjects.QUERY: self.query,
         }
+
+    async def query(self, request: Request) -> bytes:
+        raise AssertionError(f"nothing was to be asked: {request.body!r}")
 
     async def _submit(self, request: Request) -> bytes:
         return msgspec.json.encode(self._reply(request.body))

@@ -3,12 +3,18 @@ import pytest
 
 from events import subjects
 from events.ids import JobId
-from events.requests import BODY_BYTES_MAX, Problem, Reply, SubmitJob, decode_request
-from events.requests import SubmitMany
+from events.requests import (
+    BODY_BYTES_MAX,
+    Problem,
+    Reply,
+    SubmitJob,
+    SubmitMany,
+    decode_request,
+)
 from services.bus.memory import MemoryBus
 from services.bus.port import Request
-from services.client import Client, UnreadableAnswer, chunks
-from services.errors import LogUnavailable
+from services.client import Client, chunks
+from services.errors import LogUnavailable, UnreadableAnswer
 
 pytestmark = pytest.mark.anyio
 JOB = SubmitJob(job_id=JobId("j1"))
@@ -31,7 +37,7 @@ def test_a_chunk_has_at_most_a_thousand_jobs() -> None:
 
 def test_a_chunk_is_a_body_that_the_service_takes() -> None:
     body = msgspec.json.encode({"labels": {"x": "y" * 2000}})
-    sizes = []
+    sizes: list[int] = []
     for chunk in chunks([body] * 600):
         request = b'{"jobs":[' + b",".join(chunk) + b"]}"
         assert len(decode_request(SubmitMany, request).jobs) == len(chunk)
@@ -44,7 +50,7 @@ async def test_a_request_waits_for_a_service_that_is_not_there_yet() -> None:
     bus, calls = MemoryBus(), 0
 
     class Late(MemoryBus):
-        async def request(self, subject: str, body: bytes, **_: object) -> bytes:  # type: ignore[override]
+        async def request(self, subject: str, body: bytes, **_: object) -> bytes:
             nonlocal calls
             calls += 1
             if calls < 3:

@@ -22,7 +22,7 @@ from events.requests import Problem, Reply
 from events.spec import JobSpec
 from events.telemetry import LogChunk, OutputStream
 from services.clock import SystemClock
-from tests.unit.cli_fleet import Recorder, of_job, run
+from tests.unit.cli_fleet import Recorder, Story, of_job, run
 
 N1 = NodeId("n1")
 FILE = MadeFile(path="j1.mp4", size_bytes=1500, duration_s=4.0)
@@ -144,8 +144,8 @@ class TestStatus:
     def test_a_job_is_told_from_its_own_facts(self) -> None:
         result = run("jobs", "status", "j1", story=WELL)
         assert result.exit_code == 0
-        assert "state    ✔ completed" in result.stdout
-        assert "output   j1.mp4  1.5 kB  4 s" in result.stdout
+        assert "state      ✔ completed" in result.stdout
+        assert "output     j1.mp4  1.5 kB  4 s" in result.stdout
         assert result.stdout.count("job.") == 5
 
     def test_json_has_the_history_and_the_facts_as_they_lie(self) -> None:
@@ -186,7 +186,7 @@ class TestStatus:
         assert "given: 'a.b'; allowed: 1 to 64 letters, digits, _ or -" in result.stderr
 
     @pytest.mark.parametrize(("story", "status"), [(WELL, 0), (BADLY, 1)])
-    def test_follow_ends_with_the_job(self, story: list, status: int) -> None:  # type: ignore[type-arg]
+    def test_follow_ends_with_the_job(self, story: Story, status: int) -> None:
         assert run("jobs", "status", "j1", "--follow", story=story).exit_code == status
 
 

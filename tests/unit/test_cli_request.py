@@ -101,7 +101,7 @@ def test_a_rendition_has_what_the_job_has_and_what_it_says_itself() -> None:
         Output(
             path="b.mp4",
             video=Video(codec=VideoCodec.HEVC, crf=30, width=320, height=180, bitrate_bps=300_000),
-            audio=Audio(),
+            audio=Audio(codec=AudioCodec.AAC),
         ),
     )
 
@@ -119,8 +119,10 @@ def test_a_rendition_has_what_the_job_has_and_what_it_says_itself() -> None:
         ({"labels": ("zone",)}, "--label: given: 'zone'; allowed: KEY=VALUE"),
         (
             {"output_files": ("a.mp4,speed=3",)},
-            "--output-file: given: speed=…; allowed: "
-            "codec, encoder, size, rate, bitrate, crf, preset, audio, container",
+            (
+                "--output-file: given: speed=…; allowed: "
+                "codec, encoder, size, rate, bitrate, crf, preset, audio, container"
+            ),
         ),
         ({"output_files": ("a.mp4,crf=x",)}, "--output-file: given: 'x'; allowed: a number"),
     ],

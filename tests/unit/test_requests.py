@@ -246,7 +246,7 @@ class TestVideoOfScenario:
     @pytest.mark.parametrize(
         ("scenario", "video"),
         [
-            ("1080p30-h264", Video(width=1920, height=1080, rate=30.0)),
+            ("1080p30-h264", Video(codec=VideoCodec.H264, width=1920, height=1080, rate=30.0)),
             ("4K60-h265", Video(codec=VideoCodec.HEVC, width=3840, height=2160, rate=60.0)),
             ("8k24-av1", Video(codec=VideoCodec.AV1, width=7680, height=4320, rate=24.0)),
             ("641x361@29.97-vp9", Video(codec=VideoCodec.VP9, width=642, height=362, rate=29.97)),

@@ -10,10 +10,10 @@ from anyio import to_thread
 
 from services.cli.demo.media import make_inputs
 from services.cli.demo.play import Stage, play
-from services.cli.fleet import DRAIN_S, Place, UpSettings, running
+from services.cli.host.fleet import DRAIN_S, Place, UpSettings, running
+from services.cli.host.serve import FFMPEG_CACHE
+from services.cli.host.up import line
 from services.cli.invocation import Exit, Invocation, pass_invocation
-from services.cli.serve import FFMPEG_CACHE
-from services.cli.up import line
 from services.clock import SystemClock
 from services.lifecycle import run_until_signalled
 from services.supervise import ChildStatus

@@ -6,7 +6,7 @@ import anyio
 from msgspec import Struct
 
 from services.cli.demo.scenes import CLIP, CLIP_S, CORRUPT, TALK, TALK_S, Expected
-from services.errors import FfrtmpError
+from services.errors import ConfigurationError
 from services.worker.ffmpeg.argv import file_url, guarded_file
 from services.worker.ffmpeg.inspect import Media, inspect
 from services.worker.ffmpeg.process import output_of
@@ -16,10 +16,6 @@ DECODE_S_MAX = 30.0
 WORDS_BYTES_MAX = 65_536
 LENGTH_TOLERANCE_S = 0.25
 CORRUPT_BYTES = 50_000
-
-
-class InputNotMade(FfrtmpError):
-    """An input of the demo could not be made on this machine."""
 
 
 class Proof(Struct, frozen=True, kw_only=True):
@@ -32,7 +28,7 @@ class Proof(Struct, frozen=True, kw_only=True):
 
 
 async def make_inputs(ffmpeg: Path, directory: Path) -> None:
-    """Write two good inputs and a broken one. Raises InputNotMade."""
+    """Write two good inputs and a broken one. Raises ConfigurationError."""
     picture = f"testsrc2=size=640x360:rate=25:duration={CLIP_S:g},noise=alls=8:allf=t"
     tone = f"sine=frequency=440:sample_rate=48000:duration={CLIP_S:g}"
     video = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
@@ -97,4 +93,4 @@ async def _make(ffmpeg: Path, path: Path, picture: str, tone: str, *encoding: st
     command += ["-f", "lavfi", "-i", tone, *encoding, "-shortest", str(path)]
     status, _, words = await output_of(command, timeout_s=ENCODE_S_MAX, bytes_max=WORDS_BYTES_MAX)
     if status != 0:
-        raise InputNotMade(f"{path.name}: {words[-1] if words else f'exit status {status}'}")
+        raise ConfigurationError(f"{path.name}: {words[-1] if words else f'exit status {status}'}")

@@ -27,8 +27,8 @@ from services.cli.demo.scenes import (
 from services.cli.demo.view import showing
 from services.cli.invocation import Fleet
 from services.cli.jobs.follow import Observer, OnSight, Sight
+from services.cli.look.query import ask, show_result
 from services.cli.output import complain, show_table, styled
-from services.cli.query import ask, show_result
 from services.client import Client
 from services.log.jetstream.backbone import open_backbone
 from tui import present
@@ -67,6 +67,7 @@ async def play(stage: Stage) -> bool:
         fleet = Fleet(backbone, Client(backbone.bus))
         asked = scenes()
         watched = _Watched(asked)
+        last_seq = 0
         async with anyio.create_task_group() as tasks:
             await tasks.start(_watch_progress, backbone, watched)
             tasks.start_soon(_submit, fleet, stage.url, asked)

@@ -120,6 +120,7 @@ def _made(
 ) -> Scene:
     path = f"{name}.{recipe.container}"
     video = recipe.video
+    assert video.codec is not None
     assert video.width is not None
     assert video.height is not None
     return Scene(

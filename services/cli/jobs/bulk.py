@@ -128,7 +128,8 @@ def _refused(number: int, field: str, message: str) -> Reply:
 
 def lines_of(file: IO[bytes]) -> int | None:
     """Return how many lines a regular file has; None for a pipe."""
-    if not file.seekable() or not Path(file.name).is_file():
+    name = getattr(file, "name", "")
+    if not file.seekable() or not Path(str(name)).is_file():
         return None
     lines = sum(1 for _ in file)
     file.seek(0)

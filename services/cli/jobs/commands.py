@@ -17,8 +17,8 @@ from services.cli.jobs.detail import detail_of, show_detail
 from services.cli.jobs.follow import follow as follow_jobs
 from services.cli.jobs.submit import submit
 from services.cli.jobs.watch import watch_to_end
+from services.cli.look.query import Row, ask
 from services.cli.output import complain, show_json, show_table, styled
-from services.cli.query import Row, ask
 from tui import present
 
 LISTED_MAX = 10_000
@@ -63,17 +63,19 @@ def list_jobs(
     **equal: str | None,
 ) -> int:
     """List jobs, the newest first."""
-    where = [f"{name} = {quoted(value)}" for name, value in equal.items() if value is not None]
+    asked = {name: value for name, value in equal.items() if value is not None}
+    where = [f"{name} = ?" for name in asked]
     if status:
-        where.append(f"status IN ({', '.join(map(quoted, status))})")
+        where.append(f"status IN ({', '.join('?' * len(status))})")
     condition = f" WHERE {' AND '.join(where)}" if where else ""
     question = (
-        f"SELECT {', '.join(_COLUMNS)} FROM jobs{condition} "  # noqa: S608 - quoted above
+        f"SELECT {', '.join(_COLUMNS)} FROM jobs{condition} "  # noqa: S608 - values are parameters
         f"ORDER BY first_seq DESC LIMIT {limit}"
     )
+    params = (*asked.values(), *status)
 
     async def work(fleet: Fleet) -> int:
-        rows = await ask(fleet, question)
+        rows = await ask(fleet, question, params)
         if invocation.json:
             show_json(rows)
         else:
@@ -167,11 +169,6 @@ def cancel(
         return Exit.REFUSED if refused else Exit.OK
 
     return invocation.work(work)
-
-
-def quoted(text: str) -> str:
-    """Return a string literal of SQL."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 class _LogPrinter:

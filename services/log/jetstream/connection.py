@@ -9,7 +9,7 @@ not yet written when a connection broke is dropped instead of being sent late be
 import secrets
 from asyncio import Future
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeAlias, TypeVar
 
 import anyio
@@ -62,6 +62,13 @@ class _RawClient(Client):
     def forget_unsent(self) -> None:
         self._pending.clear()
         self._pending_data_size = 0
+
+    async def close_transport(self) -> None:
+        # A first connection that was given up half-way counts as closed, with its socket open.
+        if self._transport is not None:
+            self._transport.close()  # type: ignore[no-untyped-call] # theirs to annotate
+            with suppress(OSError):
+                await self._transport.wait_closed()  # type: ignore[no-untyped-call]
 
     async def subscribe_raw(self, subject: str) -> tuple[Subscription, int]:
         # Its parameter `future` is not fully typed.
@@ -175,6 +182,7 @@ class Connection:
         """Close the connection for good."""
         self._leaving = True
         await self._client.close()
+        await self._client.close_transport()
 
     async def lost(self) -> None:
         """Note that the connection broke."""
@@ -221,13 +229,17 @@ async def _first_connect(
     connection: Connection, client: _RawClient, url: str, name: str, *, wait_s: float
 ) -> None:
     last_error = ""
+    refused = False
 
     async def report(error: Exception) -> None:
-        nonlocal last_error
+        nonlocal last_error, refused
         last_error = str(error) or repr(error)
         _log.debug("nats.error", error=last_error)
+        if "authorization" in last_error.lower() and not client.is_reconnecting:
+            refused = True
+            scope.cancel()
 
-    with anyio.move_on_after(wait_s):
+    with anyio.move_on_after(wait_s) as scope:
         await client.connect(
             url,
             name=name,
@@ -242,9 +254,10 @@ async def _first_connect(
             reconnected_cb=connection.restored,
             closed_cb=connection.ended,
         )
+    if client.is_connected:
         return
     where = url.rsplit("@", 1)[-1]
-    if "authorization" in last_error.lower():
+    if refused:
         raise ConfigurationError(
             f"{where} refuses these credentials; check the URL's user:password"
         )

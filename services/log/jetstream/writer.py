@@ -139,6 +139,8 @@ class Window:
             chunk = messages[start : start + CHUNK_MAX]
             await self._connection.ready(self._silence_s)
             await self._wait_for_room(sum(len(message.body) for _, message in chunk))
+            if tally.failed:
+                return
             self._depart(chunk, tally)
 
     async def _wait_for_room(self, size_bytes: int) -> None:
@@ -250,7 +252,7 @@ class Window:
         overdue = [
             flight
             for flight in self._flights.values()
-            if flight.generation != generation or flight.sent_s < sent_before_s
+            if  flight.sent_s < sent_before_s
         ]
         if not overdue:
             return

@@ -1,16 +1,16 @@
 """`ffrtmp sql`: questions to the projection."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import click
 
-from projections.wire import QueryRequest, QueryResult
+from projections.wire import SQL_CHARACTERS_MAX, QueryRequest, QueryResult, Value
 from services.cli.invocation import Exit, Fleet, Invocation, output_option, pass_invocation
 from services.cli.output import complain, show_json, show_table
 
 Row: TypeAlias = dict[str, Any]
-SQL_CHARACTERS_MAX = 100_000
 
 
 @click.command()
@@ -24,7 +24,9 @@ def sql(invocation: Invocation, /, *, question: str, after_seq: int) -> int:
     Tables and columns: `ffrtmp sql "SELECT * FROM duckdb_columns()"`; jobs, attempts, nodes,
     assignments, audit, heartbeats, progress, queue_depth.
     """
-    text = sys.stdin.read(SQL_CHARACTERS_MAX) if question == "-" else question
+    text = sys.stdin.read(SQL_CHARACTERS_MAX + 1) if question == "-" else question
+    if not 0 < len(text) <= SQL_CHARACTERS_MAX:
+        raise click.UsageError(f"SQL of {len(text)} characters; allowed: 1 to {SQL_CHARACTERS_MAX}")
 
     async def work(fleet: Fleet) -> int:
         result = await fleet.client.query(QueryRequest(sql=text, after_seq=after_seq))
@@ -34,10 +36,12 @@ def sql(invocation: Invocation, /, *, question: str, after_seq: int) -> int:
     return invocation.work(work)
 
 
-async def ask(fleet: Fleet, question: str, *, after_seq: int = 0) -> list[Row]:
-    """Return the answer as one mapping a row. Raises QueryRefused."""
-    result = await fleet.client.query(QueryRequest(sql=question, after_seq=after_seq))
-    return rows_of(result)
+async def ask(
+    fleet: Fleet, question: str, params: Sequence[Value] = (), *, after_seq: int = 0
+) -> list[Row]:
+    """Return the answer as one mapping a row; `params` are for `?`. Raises QueryRefused."""
+    request = QueryRequest(sql=question, params=list(params), after_seq=after_seq)
+    return rows_of(await fleet.client.query(request))
 
 
 def rows_of(result: QueryResult) -> list[Row]:

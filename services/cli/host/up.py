@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from services.cli.fleet import DRAIN_S, Place, UpSettings, running
+from services.cli.host.fleet import DRAIN_S, Place, UpSettings, running
 from services.cli.invocation import Invocation, pass_invocation
 from services.cli.options import load_settings, settings_options
 from services.clock import Clock, SystemClock

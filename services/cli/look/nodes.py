@@ -3,8 +3,8 @@
 import click
 
 from services.cli.invocation import Exit, Fleet, Invocation, output_option, pass_invocation
+from services.cli.look.query import Row, ask
 from services.cli.output import complain, show_json, show_table, styled
-from services.cli.query import Row, ask
 from services.clock import SystemClock
 from tui import present
 
@@ -63,17 +63,17 @@ def list_nodes(invocation: Invocation, /) -> int:
 @pass_invocation
 def describe(invocation: Invocation, /, *, node_id: str) -> int:
     """Show one node: its machine, its capabilities and what runs on it."""
-    literal = "'" + node_id.replace("'", "''") + "'"
 
     async def work(fleet: Fleet) -> int:
-        rows = await ask(fleet, f"{_QUESTION} WHERE node_id = {literal}")
+        rows = await ask(fleet, f"{_QUESTION} WHERE node_id = ?", (node_id,))
         if not rows:
             complain(f"no node {node_id!r}; `ffrtmp nodes list` shows which are there")
             return Exit.FAILED
         running = await ask(
             fleet,
-            "SELECT job_id, attempt, status, progress_percent FROM jobs_active "  # noqa: S608 - quoted above
-            f"WHERE node = {literal} ORDER BY first_seq LIMIT {_RUNNING_MAX}",
+            "SELECT job_id, attempt, status, progress_percent FROM jobs "
+            "WHERE node = ? AND ended_at IS NULL ORDER BY first_seq LIMIT ?",
+            (node_id, _RUNNING_MAX),
         )
         if invocation.json:
             show_json({**rows[0], "jobs": running})

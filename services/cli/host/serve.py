@@ -39,7 +39,7 @@ def worker(invocation: Invocation, /, **options: Any) -> None:  # noqa: ANN401 -
     )
 
     async def serve(backbone: "Backbone") -> None:
-        from services.cli.machine import look  # noqa: PLC0415 - not for --help
+        from services.cli.host.machine import look  # noqa: PLC0415 - not for --help
         from services.cli.version import version  # noqa: PLC0415 - not for --help
         from services.clock import SystemClock  # noqa: PLC0415 - not for --help
         from services.worker.service import run_worker  # noqa: PLC0415 - not for --help

@@ -12,8 +12,8 @@ import anyio.abc
 from msgspec import Meta, Struct
 
 import services
-from services.cli.connection import Connection, locked, noted
-from services.cli.serve import host_token
+from services.cli.host.connection import Connection, locked, noted
+from services.cli.host.serve import host_token
 from services.errors import LogUnavailable
 from services.log.jetstream.streams import StreamSettings, ensure_streams
 from services.nats_server import NatsServer, ServerSettings

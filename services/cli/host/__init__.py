@@ -1,0 +1,1 @@
+"""What runs on this host: single services, and `ffrtmp up` with all of them."""

@@ -1,0 +1,1 @@
+"""The projector: follows the streams, keeps the projection, answers questions about it."""

@@ -1,0 +1,236 @@
+"""The projector's loop: streams in, tables and answers out.
+
+One thread writes at a time, in the order of each stream; queries run beside it on cursors of their
+own. What DuckDB has committed is the only truth about what was read, so there is nothing to
+acknowledge and nothing to lose: after whatever end, the next start goes on at the stored position.
+"""
+
+import gc
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from typing import cast
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+import msgspec
+import structlog
+
+from events import subjects
+from events.requests import InvalidRequest, Problem, decode_request
+from projections.query import QueryGuard, QueryLimits
+from projections.store import Store
+from projections.wire import QueryRequest, QueryResult
+from services.backbone import Backbone
+from services.bus.port import Request
+from services.clock import Clock
+from services.config import ProjectorSettings
+from services.log.port import EventLog
+from services.persist import persistently
+from services.projector.intake import Intake
+
+SERVICE_NAME = "ffrtmp-query"
+TELEMETRY_KEPT_S = 86_400.0
+"""Heartbeats and progress are deleted at this age, as the stream itself does by default."""
+UPKEEP_S = 60.0
+"""Between two rounds of deleting what is too old, and of a checkpoint if nothing was written."""
+CLOSE_S_MAX = 5.0
+"""How long the last checkpoint may take; what it leaves is read again at the next start."""
+GC_THRESHOLDS = (100_000, 20, 100)
+"""Collections are rare: what a batch makes is freed by counting, and cycles are few."""
+
+_log = structlog.get_logger()
+
+
+class Projector:
+    """A running projector: what it has written, a way to wait for more, and its answers."""
+
+    def __init__(self, store: Store, settings: ProjectorSettings) -> None:
+        self._store = store
+        self._settings = settings
+        self._writer = anyio.CapacityLimiter(1)
+        self._readers = anyio.CapacityLimiter(settings.queries_max)
+        self._moved = anyio.Event()
+        self._guard = QueryGuard(store.cursor, _limits(settings))
+
+    @property
+    def position(self) -> int:
+        """Sequence of the last ledger event in the tables."""
+        return self._store.position
+
+    @property
+    def telemetry_position(self) -> int:
+        """Sequence of the last telemetry event in the tables."""
+        return self._store.telemetry_position
+
+    async def reached(self, seq: int) -> None:
+        """Return once the tables show the ledger up to `seq`."""
+        while self.position < seq:
+            await self._moved.wait()
+
+    async def reached_telemetry(self, seq: int) -> None:
+        """Return once the tables show the telemetry up to `seq`."""
+        while self.telemetry_position < seq:
+            await self._moved.wait()
+
+    async def answer(self, question: QueryRequest) -> QueryResult:
+        """Answer once the ledger is read up to `after_seq`, or tell that it is not yet."""
+        with anyio.move_on_after(self._settings.query_s_max) as patience:
+            await self.reached(question.after_seq)
+        if patience.cancelled_caught:
+            message = f"sequence {question.after_seq} asked for, {self.position} reached; ask again"
+            return QueryResult(seq=self.position, error=Problem(code="behind", message=message))
+        return await anyio.to_thread.run_sync(
+            self._guard.run, question, limiter=self._readers, abandon_on_cancel=True
+        )
+
+    async def handle(self, request: Request) -> bytes:
+        """Answer one request on the bus."""
+        try:
+            question = decode_request(QueryRequest, request.body)
+        except InvalidRequest as error:
+            problem = Problem(code="invalid_request", message=error.message, field=error.field)
+            return msgspec.json.encode(QueryResult(error=problem))
+        return msgspec.json.encode(await self.answer(question))
+
+    async def project_ledger(self, ledger: EventLog) -> None:
+        """Write the ledger as it grows. Raises SequenceGap when it has lost messages."""
+        intake = self._intake()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._write, intake, self._store.apply)
+            async with ledger.follow(after=self.position) as batches:
+                async for batch in batches:
+                    await intake.put(batch)
+
+    async def project_telemetry(self, telemetry: EventLog) -> None:
+        """Write telemetry as it comes; what expired unread is not missed."""
+        if await persistently(telemetry.last_seq, "projecting telemetry") < self.telemetry_position:
+            _log.warning("projector.other_telemetry", position=self.telemetry_position)
+            await self._alone(self._store.restart_telemetry)
+        intake = self._intake()
+        after, filters = self.telemetry_position, subjects.TELEMETRY
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._write, intake, self._store.apply_telemetry)
+            async with telemetry.follow(after=after, filters=filters) as batches:
+                async for batch in batches:
+                    await intake.put(batch)
+
+    async def keep_up(self, clock: Clock) -> None:
+        """Delete telemetry that is too old; tidy the file when there is nothing else to do."""
+        while True:
+            before = self.position, self.telemetry_position
+            await anyio.sleep(UPKEEP_S)
+            too_old = clock.now() - timedelta(seconds=TELEMETRY_KEPT_S)
+            await self._alone(partial(self._store.expire, too_old))
+            if before == (self.position, self.telemetry_position):
+                await self._alone(self._store.checkpoint)
+
+    async def close(self) -> None:
+        """End queries, finish the transaction, tidy the file if there is time, and close it."""
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self._guard.close)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._interrupt_late)
+                await self._alone(self._store.checkpoint)
+                tasks.cancel_scope.cancel()
+            await self._alone(self._store.close)
+
+    async def _write(self, intake: Intake, apply: Callable[..., object]) -> None:
+        while True:
+            batch = await intake.take()
+            await self._alone(partial(apply, batch))
+
+    async def _alone(self, act: Callable[[], object]) -> None:
+        """Run `act` on the store in the writer's turn; once begun it is finished."""
+        await anyio.to_thread.run_sync(act, limiter=self._writer)
+        self._moved.set()
+        self._moved = anyio.Event()
+
+    async def _interrupt_late(self) -> None:
+        await anyio.sleep(CLOSE_S_MAX)
+        _log.warning("projector.checkpoint_left", seconds=CLOSE_S_MAX)
+        self._store.interrupt()
+
+    def _intake(self) -> Intake:
+        settings = self._settings
+        return Intake(batch_events_max=settings.batch_events_max, batch_s=settings.batch_s)
+
+
+async def run_projector(
+    backbone: Backbone,
+    settings: ProjectorSettings,
+    *,
+    clock: Clock,
+    task_status: anyio.abc.TaskStatus[Projector] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run one projector until cancelled; started, with a handle to wait on, once it answers.
+
+    Raises StoreBusy when another process owns the file, SequenceGap when the ledger has lost
+    messages.
+    """
+    with _rare_collections(), _unwrapped():
+        store = await _opened(backbone.ledger, settings)
+        projector = Projector(store, settings)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(projector.project_ledger, backbone.ledger)
+                tasks.start_soon(projector.project_telemetry, backbone.telemetry)
+                tasks.start_soon(projector.keep_up, clock)
+                async with backbone.bus.serve(SERVICE_NAME, {subjects.QUERY: projector.handle}):
+                    _log.info("projector.started", seq=projector.position)
+                    task_status.started(projector)
+                    await anyio.sleep_forever()
+        finally:
+            await projector.close()
+
+
+async def _opened(ledger: EventLog, settings: ProjectorSettings) -> Store:
+    """Open the file; one that has read further than the ledger goes is of another ledger."""
+    last_seq = await persistently(ledger.last_seq, "projecting")
+    make = partial(Store, settings.database, memory_bytes_max=settings.memory_bytes_max)
+    store = await anyio.to_thread.run_sync(make)
+    if store.position > last_seq:
+        _log.warning("projector.other_ledger", position=store.position, last_seq=last_seq)
+        await anyio.to_thread.run_sync(store.close)
+        store = await anyio.to_thread.run_sync(partial(make, anew=True))
+    await anyio.to_thread.run_sync(store.load)
+    return store
+
+
+def _limits(settings: ProjectorSettings) -> QueryLimits:
+    return QueryLimits(
+        time_s_max=settings.query_s_max,
+        rows_max=settings.query_rows_max,
+        bytes_max=settings.query_bytes_max,
+        memory_bytes_max=settings.query_memory_bytes_max,
+        queries_max=settings.queries_max,
+    )
+
+
+@contextmanager
+def _rare_collections() -> Generator[None]:
+    """Keep the garbage collector from walking the same hot jobs again and again."""
+    before = gc.get_threshold()
+    gc.set_threshold(*GC_THRESHOLDS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+@contextmanager
+def _unwrapped() -> Generator[None]:
+    """Let an error that is alone in its groups leave as itself."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        raise _lone(cast(BaseExceptionGroup[BaseException], group)) from None
+
+
+def _lone(error: BaseException) -> BaseException:
+    if isinstance(error, BaseExceptionGroup):
+        inner = cast(BaseExceptionGroup[BaseException], error).exceptions
+        return _lone(inner[0]) if len(inner) == 1 else error
+    return error

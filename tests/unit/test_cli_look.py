@@ -1,0 +1,147 @@
+import json
+
+import msgspec
+
+from events.requests import Problem
+from projections.wire import QueryRequest, QueryResult
+from services.bus.port import Request
+from tests.unit.cli_fleet import Recorder, run
+
+JOB = {
+    "job_id": "j1",
+    "status": "completed",
+    "queue": "live",
+    "priority": "high",
+    "tenant": "acme",
+    "node": "n1",
+    "attempt": 1,
+    "progress_percent": 100.0,
+    "speed": 6.25,
+    "submitted_at": "2026-03-01T12:00:00Z",
+    "wait_s": 0.5,
+    "run_s": 4.0,
+    "size_bytes": 1500,
+    "failure_class": None,
+    "failure_reason": None,
+}
+JOBS = QueryResult(columns=tuple(JOB), rows=(tuple(JOB.values()),))
+NODE = {
+    "node_id": "n1",
+    "status": "online",
+    "schedulable": True,
+    "cordoned": True,
+    "draining": False,
+    "epoch": 2,
+    "slots": 4,
+    "free": 3,
+    "running": 1,
+    "capabilities": ["codec:h264"],
+    "hostname": "box",
+    "cpu_model": "EPYC",
+    "cpu_threads": 8,
+    "memory_bytes": 8_000_000_000,
+    "disk_bytes": 0,
+    "gpus": [],
+    "ffmpeg": "9.0",
+    "address": "box",
+    "worker_version": "0.1.0",
+    "registered_at": None,
+    "last_seen": None,
+    "cpu_percent": 12.5,
+    "memory_free_bytes": 4_000_000_000,
+    "disk_free_bytes": 0,
+    "seen_ms": None,
+}
+NODES = QueryResult(columns=tuple(NODE), rows=(tuple(NODE.values()),))
+NOTHING = QueryResult(columns=("job_id",))
+
+
+class Projection(Recorder):
+    """Answers questions in the order given, and keeps them."""
+
+    def __init__(self, *answers: QueryResult) -> None:
+        super().__init__()
+        self.asked: list[QueryRequest] = []
+        self._answers = list(answers)
+
+    async def query(self, request: Request) -> bytes:
+        self.asked.append(msgspec.json.decode(request.body, type=QueryRequest))
+        return msgspec.json.encode(self._answers.pop(0))
+
+
+def test_a_table_has_the_rows_under_their_columns() -> None:
+    result = run("sql", "SELECT 1", recorder=Projection(JOBS))
+    header, row = result.stdout.splitlines()
+    assert header.split()[:2] == ["job_id", "status"]
+    assert row.split()[:2] == ["j1", "completed"]
+
+
+def test_json_is_one_document_of_rows_by_column() -> None:
+    asked = Projection(QueryResult(columns=("a", "b"), rows=((1, None), (2, "x"))))
+    result = run("sql", "SELECT a, b FROM t", "--after-seq", "7", "-o", "json", recorder=asked)
+    assert json.loads(result.stdout) == [{"a": 1, "b": None}, {"a": 2, "b": "x"}]
+    assert [(query.sql, query.after_seq) for query in asked.asked] == [("SELECT a, b FROM t", 7)]
+
+
+def test_a_question_comes_from_stdin_too() -> None:
+    asked = Projection(NOTHING)
+    run("sql", "-", recorder=asked, stdin="SELECT 2")
+    assert asked.asked[0].sql == "SELECT 2"
+
+
+def test_a_refused_question_is_status_three_with_the_reason() -> None:
+    refused = QueryResult(error=Problem(code="not_read_only", message="DROP is no SELECT"))
+    result = run("sql", "DROP TABLE jobs", recorder=Projection(refused))
+    assert result.exit_code == 3
+    assert result.stderr == "ffrtmp: not_read_only: DROP is no SELECT\n"
+
+
+def test_a_cut_answer_says_so() -> None:
+    cut = QueryResult(columns=("a",), rows=((1,),), truncated=True)
+    result = run("sql", "SELECT 1", recorder=Projection(cut))
+    assert result.stderr == "ffrtmp: only the first 1 rows; add a LIMIT or a WHERE\n"
+
+
+def test_a_list_of_jobs_filters_by_parameters_never_by_text() -> None:
+    asked = Projection(JOBS)
+    options = ("--tenant", "o'neil", "--status", "failed", "--status", "queued", "--limit", "5")
+    result = run("jobs", "list", *options, recorder=asked)
+    (query,) = asked.asked
+    assert query.params == ["o'neil", "failed", "queued"]
+    assert query.sql.endswith(
+        "FROM jobs WHERE tenant = ? AND status IN (?, ?) ORDER BY first_seq DESC LIMIT 5"
+    )
+    assert result.stdout.splitlines()[1].split() == [
+        *("j1", "✔", "completed", "live/high", "n1", "100", "%", "6.25x"),
+        *("0.5", "s", "4.0", "s", "1.5", "kB"),
+    ]
+
+
+def test_a_list_of_jobs_in_json_has_the_columns_names() -> None:
+    result = run("jobs", "list", "-o", "json", recorder=Projection(JOBS))
+    (job,) = json.loads(result.stdout)
+    assert (job["job_id"], job["size_bytes"], job["failure_class"]) == ("j1", 1500, None)
+
+
+def test_nodes_are_listed_with_what_runs_on_them() -> None:
+    result = run("nodes", "list", recorder=Projection(NODES))
+    words = result.stdout.splitlines()[1].split()
+    assert words == ["n1", "●", "online", "1", "4", "12", "%", "9.0", "-"]
+
+
+def test_a_node_is_described_with_its_jobs() -> None:
+    running = QueryResult(
+        columns=("job_id", "attempt", "status", "progress_percent"),
+        rows=(("j1", 1, "processing", 40.0),),
+    )
+    asked = Projection(NODES, running)
+    result = run("nodes", "describe", "n1", "-o", "json", recorder=asked)
+    node = json.loads(result.stdout)
+    assert (node["node_id"], node["jobs"][0]["job_id"]) == ("n1", "j1")
+    assert [query.params for query in asked.asked] == [["n1"], ["n1", 100]]
+
+
+def test_an_unknown_node_is_status_one() -> None:
+    result = run("nodes", "describe", "n2", recorder=Projection(QueryResult(columns=tuple(NODE))))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("ffrtmp: no node 'n2';")

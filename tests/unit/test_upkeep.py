@@ -1,0 +1,317 @@
+"""What follows from facts and the passing of time: settled, released, given up, rejected."""
+
+from datetime import timedelta
+
+import pytest
+
+from events import subjects
+from events.ids import JobId, NodeId
+from events.job import (
+    Assigned,
+    AttemptFailed,
+    AttemptLost,
+    Canceled,
+    CancelRequested,
+    Completed,
+    Failed,
+    FailureClass,
+    JobFact,
+    LossCause,
+    Promoted,
+    Queued,
+    QueuedAfter,
+    Rejected,
+    RetryScheduled,
+    Started,
+    Submitted,
+)
+from events.media import MadeFile
+from events.node import Drained, Lost, NodeFact, Removed
+from services.clock import Pen
+from services.config import SchedulerSettings
+from services.log.memory import MemoryLog
+from services.log.port import Entry
+from services.scheduler import upkeep
+from services.scheduler.dependencies import dependency_drafts
+from services.scheduler.job import RetryPolicy, backoff_s
+from services.scheduler.upkeep import Draft
+from tests.fakes import LoopClock
+from tests.vocabulary import T0, instant
+from tests.worlds import Told, noop
+
+N1 = NodeId("n1")
+JOB, OTHER, THIRD = JobId("clip"), JobId("other"), JobId("third")
+SETTINGS = SchedulerSettings(assign_s=60.0, unschedulable_s=120.0)
+ASSIGNED = Assigned(node=N1, attempt=1)
+STARTED = Started(node=N1, attempt=1)
+FAILED_ONCE = AttemptFailed(node=N1, attempt=1, failure=FailureClass.TRANSIENT)
+LOST_ONCE = AttemptLost(node=N1, attempt=1, cause=LossCause.NODE_LOST)
+BACKOFF = RetryScheduled(not_before=instant(60), delay_s=5.0, failures=1)
+COMPLETED = Completed(node=N1, attempt=1, files=(MadeFile(path="a.mp4", size_bytes=1),))
+FAILED = Failed(failure=FailureClass.PERMANENT, reason="no")
+
+
+def held(*facts: JobFact, slots: int = 4) -> Told:
+    """Return a world with one node, one job assigned to it, and these facts after that."""
+    told = Told()
+    told.register("n1", slots)
+    told.submit(JOB)
+    told.job(JOB, ASSIGNED, *facts)
+    return told
+
+
+class TestSettle:
+    def test_every_halted_job_is_settled_against_its_version(self) -> None:
+        told = held(STARTED, FAILED_ONCE)
+        failed_at = told.world.seq
+        told.submit(OTHER)
+        lost_at = told.job(OTHER, ASSIGNED, LOST_ONCE)
+        delay_s = backoff_s(JOB, 1, RetryPolicy())
+        not_before = T0 + timedelta(seconds=delay_s)
+        retry = RetryScheduled(not_before=not_before, delay_s=delay_s, failures=1)
+        assert upkeep.settle(told.world, T0, RetryPolicy()) == [
+            Draft(JOB, retry, failed_at),
+            Draft(OTHER, Queued(after=QueuedAfter.LOSS), lost_at),
+        ]
+
+    def test_a_job_whose_fact_is_on_its_way_is_left_alone(self) -> None:
+        told = held(LOST_ONCE)
+        told.world.claim(JOB)
+        assert upkeep.settle(told.world, T0, RetryPolicy()) == []
+
+    def test_nothing_halted_is_nothing_to_settle(self) -> None:
+        assert upkeep.settle(held(STARTED).world, T0, RetryPolicy()) == []
+
+
+class TestRelease:
+    def test_a_start_time_that_has_come_releases_the_job(self) -> None:
+        told = Told()
+        seq = told.submit(JOB, noop(not_before=instant(60)))
+        assert upkeep.release(told.world, instant(59)) == []
+        expected = [Draft(JOB, Queued(after=QueuedAfter.START_TIME), seq)]
+        assert upkeep.release(told.world, instant(60)) == expected
+
+    def test_a_back_off_that_is_over_releases_the_job(self) -> None:
+        told = held(FAILED_ONCE, BACKOFF)
+        assert upkeep.release(told.world, instant(59)) == []
+        expected = [Draft(JOB, Queued(after=QueuedAfter.BACKOFF), told.world.seq)]
+        assert upkeep.release(told.world, instant(60)) == expected
+
+    def test_a_job_that_ended_meanwhile_is_not_released(self) -> None:
+        told = Told()
+        told.submit(JOB, noop(not_before=instant(60)))
+        told.job(JOB, Canceled())
+        assert upkeep.release(told.world, instant(60)) == []
+
+    def test_a_start_time_alone_does_not_release_a_dependent_job(self) -> None:
+        told = Told()
+        told.submit(JOB, noop(not_before=instant(60), depends_on=[OTHER]))
+        told.world.unblocked.clear()
+        assert upkeep.release(told.world, instant(60)) == []
+        assert list(told.world.unblocked) == [JOB]
+
+
+class TestGiveUp:
+    @pytest.mark.parametrize(
+        ("fact", "cause"),
+        [
+            (Lost(), LossCause.NODE_LOST),
+            (Removed(), LossCause.NODE_LOST),
+            (Drained(epoch=1), LossCause.DRAINED),
+        ],
+        ids=["lost", "removed", "drained"],
+    )
+    @pytest.mark.parametrize("started", [True, False])
+    def test_attempts_go_with_their_node(
+        self, fact: NodeFact, cause: LossCause, *, started: bool
+    ) -> None:
+        told = held(STARTED) if started else held()
+        seq = told.world.seq
+        told.node("n1", fact)
+        lost = AttemptLost(node=N1, attempt=1, cause=cause)
+        assert upkeep.give_up(told.world, instant(9), SETTINGS) == [Draft(JOB, lost, seq)]
+
+    def test_attempts_of_an_earlier_start_of_the_worker_are_lost(self) -> None:
+        told = held(STARTED)
+        seq = told.world.seq
+        told.register("n1", 4, epoch=2)
+        lost = AttemptLost(node=N1, attempt=1, cause=LossCause.NODE_RESTARTED)
+        assert upkeep.give_up(told.world, instant(9), SETTINGS) == [Draft(JOB, lost, seq)]
+
+    def test_attempts_of_this_start_of_the_worker_are_kept(self) -> None:
+        assert upkeep.give_up(held(STARTED).world, instant(86400), SETTINGS) == []
+
+    @pytest.mark.parametrize("canceled", [True, False])
+    def test_an_assignment_that_is_never_started_is_lost_in_the_end(
+        self, *, canceled: bool
+    ) -> None:
+        told = held(CancelRequested()) if canceled else held()
+        assigned = instant(3)
+        assert upkeep.give_up(told.world, assigned + timedelta(seconds=60), SETTINGS) == []
+        lost = AttemptLost(node=N1, attempt=1, cause=LossCause.NOT_STARTED)
+        late = assigned + timedelta(seconds=60.001)
+        assert upkeep.give_up(told.world, late, SETTINGS) == [Draft(JOB, lost, told.world.seq)]
+
+    def test_a_job_whose_fact_is_on_its_way_is_left_alone(self) -> None:
+        told = held()
+        told.node("n1", Lost())
+        told.world.claim(JOB)
+        assert upkeep.give_up(told.world, instant(9), SETTINGS) == []
+
+
+class TestRejectUnplaceable:
+    REASON = (
+        "no registered node has all of: gpu; waited 120 s; "
+        "start a worker that has them, or ask for less, and submit again"
+    )
+
+    def waiting(self, *capabilities: str) -> Told:
+        told = Told()
+        told.register("n1", 4, *capabilities)
+        told.submit(JOB, noop(requires=["gpu"]), at=T0)
+        return told
+
+    def test_what_no_node_can_run_is_rejected_after_a_while(self) -> None:
+        told = self.waiting()
+        soon, late = T0 + timedelta(seconds=120), T0 + timedelta(seconds=120.001)
+        rejected = Rejected(reason=self.REASON, field="$.requires")
+        assert upkeep.reject_unplaceable(told.world, soon, SETTINGS) == []
+        assert upkeep.reject_unplaceable(told.world, late, SETTINGS) == [
+            Draft(JOB, rejected, told.world.seq)
+        ]
+
+    @pytest.mark.parametrize("fact", [Lost(), Drained(epoch=1)], ids=["lost", "drained"])
+    def test_a_node_that_is_away_may_come_back(self, fact: NodeFact) -> None:
+        told = self.waiting("gpu")
+        told.node("n1", fact)
+        assert upkeep.reject_unplaceable(told.world, instant(3600), SETTINGS) == []
+
+    def test_a_node_that_was_removed_will_not(self) -> None:
+        told = self.waiting()
+        told.register("n2", 1, "gpu")
+        told.node("n2", Removed())
+        assert len(upkeep.reject_unplaceable(told.world, instant(3600), SETTINGS)) == 1
+
+    def test_while_no_node_has_ever_registered_nothing_is_rejected(self) -> None:
+        told = Told()
+        told.submit(JOB, noop(requires=["gpu"]), at=T0)
+        assert upkeep.reject_unplaceable(told.world, instant(3600), SETTINGS) == []
+
+    def test_a_full_node_is_no_reason(self) -> None:
+        told = held(STARTED, slots=1)
+        told.submit(OTHER, at=T0)
+        assert upkeep.reject_unplaceable(told.world, instant(3600), SETTINGS) == []
+
+    def test_capabilities_spread_over_nodes_are_named_together(self) -> None:
+        told = Told()
+        told.register("n1", 1, "gpu")
+        told.register("n2", 1, "label:zone=eu")
+        told.submit(JOB, noop(requires=["gpu", "label:zone=eu"]), at=T0)
+        (draft,) = upkeep.reject_unplaceable(told.world, instant(3600), SETTINGS)
+        assert isinstance(draft.fact, Rejected)
+        assert draft.fact.reason.startswith(
+            "no registered node has all of: engine:noop, gpu, label:zone=eu; waited 120 s; "
+        )
+
+    def test_a_pass_rejects_a_limited_number_the_oldest_first(self) -> None:
+        told = Told()
+        told.register("n1", 1)
+        jobs = [JobId(f"j{number:03}") for number in range(upkeep.REJECTED_A_PASS_MAX + 1)]
+        for job in jobs:
+            told.submit(job, noop(requires=["gpu"]), at=T0)
+        drafts = upkeep.reject_unplaceable(told.world, instant(3600), SETTINGS)
+        assert [draft.job for draft in drafts] == jobs[:-1]
+
+
+class Ledger:
+    """A world that has folded part of a ledger."""
+
+    def __init__(self) -> None:
+        self.log = MemoryLog()
+        self.told = Told()
+        self._pen = Pen("test", LoopClock())
+
+    async def store(self, job: str, *facts: JobFact) -> None:
+        """Store facts in the ledger and tell them to the world."""
+        subject = subjects.job(JobId(job))
+        await self.log.append([Entry(self._pen.write(subject, fact)) for fact in facts])
+        self.told.job(job, *facts)
+
+    async def drafts(self) -> list[tuple[str, JobFact]]:
+        """Return what is decided about dependent jobs now."""
+        found = await dependency_drafts(self.told.world, self.log, instant(9))
+        return [(draft.job, draft.fact) for draft in found]
+
+
+@pytest.mark.anyio
+class TestDependencies:
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        return "trio"
+
+    DEPENDENT = Submitted(spec=noop(depends_on=[OTHER, THIRD]))
+    DONE = (Submitted(spec=noop()), ASSIGNED, STARTED, COMPLETED)
+    RELEASED = (JOB, Queued(after=QueuedAfter.DEPENDENCIES))
+
+    async def test_a_job_waits_until_all_it_depends_on_are_completed(self) -> None:
+        ledger = Ledger()
+        await ledger.store(JOB, self.DEPENDENT)
+        assert await ledger.drafts() == []
+        await ledger.store(OTHER, *self.DONE)
+        assert await ledger.drafts() == []
+        await ledger.store(THIRD, *self.DONE)
+        assert await ledger.drafts() == [self.RELEASED]
+
+    async def test_jobs_that_were_promoted_long_ago_are_known_as_completed(self) -> None:
+        ledger = Ledger()
+        for job in (OTHER, THIRD):
+            await ledger.store(job, *self.DONE, Promoted(node=N1, attempt=1))
+        await ledger.store(JOB, self.DEPENDENT)
+        assert await ledger.drafts() == [self.RELEASED]
+
+    @pytest.mark.parametrize(
+        ("end", "status"),
+        [(FAILED, "failed"), (Canceled(), "canceled"), (Rejected(reason="no"), "rejected")],
+        ids=["failed", "canceled", "rejected"],
+    )
+    async def test_one_that_did_not_succeed_ends_the_job_at_once(
+        self, end: JobFact, status: str
+    ) -> None:
+        ledger = Ledger()
+        await ledger.store(JOB, self.DEPENDENT)
+        await ledger.store(OTHER, Submitted(spec=noop()), end)
+        reason = f"depends on other, which is {status}"
+        expected = Failed(failure=FailureClass.PERMANENT, reason=reason)
+        assert await ledger.drafts() == [(JOB, expected)]
+
+    async def test_a_job_that_was_looked_at_is_not_looked_at_again(self) -> None:
+        ledger = Ledger()
+        await ledger.store(JOB, self.DEPENDENT)
+        await ledger.drafts()
+        assert ledger.told.world.unblocked == {}
+
+    async def test_a_dependency_that_ends_meanwhile_brings_no_second_draft(self) -> None:
+        ledger = Ledger()
+        await ledger.store(JOB, self.DEPENDENT)
+        await ledger.store(OTHER, Submitted(spec=noop()), FAILED)
+        await ledger.store("waiter", Submitted(spec=noop(depends_on=["nobody"])))
+        world, decided = ledger.told.world, [JobId("waiter"), JOB]
+        world.unblocked.clear()
+        world.unblocked.update(dict.fromkeys(reversed(decided)))
+        ended = MeanwhileUnblocked(ledger)
+        drafts = await dependency_drafts(world, ended, instant(9))
+        assert [draft.job for draft in drafts] == [JOB]
+        assert list(world.unblocked) == [JOB]
+
+
+class MeanwhileUnblocked(MemoryLog):
+    """A ledger on which, while it is read, another dependency of the first job ends."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__()
+        self.__dict__.update(ledger.log.__dict__)
+        self._world = ledger.told.world
+
+    async def read(self, subject: subjects.Subject, *, after: int = 0) -> list[object]:  # type: ignore[override]
+        self._world.unblocked[JOB] = None
+        return await super().read(subject, after=after)  # type: ignore[return-value]
