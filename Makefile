@@ -35,6 +35,6 @@ bench: $(STAMP) ## Measure; results go to ops/bench/results
 schema: $(STAMP) ## Write the schemas and the event reference anew
 	$(BIN)/python -m events.schema
 
-lock: ## Resolve requirements.lock anew (needs uv)
-	uv pip compile --universal --generate-hashes --no-annotate --no-header --group dev \
+lock: $(STAMP) ## Resolve requirements.lock anew
+	$(BIN)/uv pip compile --universal --generate-hashes --no-annotate --no-header --group dev \
 		pyproject.toml -o requirements.lock

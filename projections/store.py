@@ -141,9 +141,8 @@ class Store:
         self._connection.begin()
         with self._rolled_back():
             for table in ("heartbeats", "progress"):
-                # S608: names of our own schema
                 self._connection.execute(
-                    f"DELETE FROM {table} WHERE time < make_timestamptz(?)",  # noqa: S608
+                    f"DELETE FROM {table} WHERE time < make_timestamptz(?)",  # noqa: S608 - our own names
                     [cut],
                 )
             self._connection.execute(
@@ -183,15 +182,14 @@ class Store:
         for table, columns in _TARGETS.items():
             listed = ", ".join(columns)
             self._register(f"in_{table}", table, columns)
-            # S608: names of our own schema
             self._connection.execute(
-                f"PREPARE put_{table} AS INSERT INTO {table} ({listed})"  # noqa: S608
+                f"PREPARE put_{table} AS INSERT INTO {table} ({listed})"  # noqa: S608 - our own names
                 f" SELECT {listed} FROM in_{table}"
             )
         for table, key in _DROPS.items():
             self._register(f"drop_{table}", table, (key,))
             self._connection.execute(
-                f"PREPARE drop_{table} AS DELETE FROM {table}"  # noqa: S608
+                f"PREPARE drop_{table} AS DELETE FROM {table}"  # noqa: S608 - our own names
                 f" WHERE {key} IN (SELECT {key} FROM drop_{table})"
             )
         self._connection.execute(

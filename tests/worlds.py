@@ -40,9 +40,7 @@ class Told:
         offers = ("engine:noop", *capabilities)
         return self.node(node, Registered(epoch=epoch, slots=slots, capabilities=offers))
 
-    def _tell(
-        self, subject: Subject, facts: Sequence[Fact | Unknown], at: datetime | None
-    ) -> int:
+    def _tell(self, subject: Subject, facts: Sequence[Fact | Unknown], at: datetime | None) -> int:
         for fact in facts:
             seq = self.world.seq + 1
             kind = fact.type if isinstance(fact, Unknown) else fact.tag

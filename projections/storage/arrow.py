@@ -24,8 +24,7 @@ class Inlet:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, table: str, columns: Row) -> None:
         listed = ", ".join(map(str, columns))
-        # S608: names of our own schema
-        empty = connection.sql(f"SELECT {listed} FROM {table} LIMIT 0")  # noqa: S608
+        empty = connection.sql(f"SELECT {listed} FROM {table} LIMIT 0")  # noqa: S608 - our own names
         self._schema: Any = _plain(empty.to_arrow_table().schema)
         self._table: Any = self._schema.empty_table()
 

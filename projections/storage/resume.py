@@ -66,14 +66,13 @@ def _revive(
 def _states(
     connection: duckdb.DuckDBPyConnection, world: World, table: str, first_seq: int
 ) -> dict[int, JobState]:
-    # S608: names of our own schema and a number of ours
     sql = f"""
         SELECT seq, time, type, kind, entity, job_no, source, event_id, traceparent, payload
         FROM audit
         WHERE seq >= {first_seq:d} AND problem IS NULL
             AND job_no IN (SELECT job_no FROM {table})
         ORDER BY seq
-    """  # noqa: S608
+    """  # noqa: S608 - our own names
     states: dict[int, JobState] = {}
     for row in read_rows(connection, sql):
         recorded = recorded_of(row)

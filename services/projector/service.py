@@ -226,11 +226,11 @@ def _unwrapped() -> Generator[None]:
     try:
         yield
     except BaseExceptionGroup as group:
-        raise _lone(cast(BaseExceptionGroup[BaseException], group)) from None
+        raise _lone(group) from None
 
 
 def _lone(error: BaseException) -> BaseException:
-    if isinstance(error, BaseExceptionGroup):
-        inner = cast(BaseExceptionGroup[BaseException], error).exceptions
-        return _lone(inner[0]) if len(inner) == 1 else error
-    return error
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    group = cast(BaseExceptionGroup[BaseException], error)
+    return _lone(group.exceptions[0]) if len(group.exceptions) == 1 else group

@@ -219,9 +219,7 @@ class Fleet:
     def _play(self, name: str) -> Callable[[Work, Report], Awaitable[Result]]:
         async def play(work: Work, report: Report) -> Result:
             del report
-            span = Span(
-                job=work.job, attempt=work.attempt, node=name, begun_s=anyio.current_time()
-            )
+            span = Span(job=work.job, attempt=work.attempt, node=name, begun_s=anyio.current_time())
             self.ran.spans.append(span)
             try:
                 await anyio.sleep(self._random.choice((0.0, 0.5, 3.0, 8.0, 20.0)))
@@ -260,9 +258,7 @@ class Fleet:
     async def _asked(self, subject: str, body: bytes, kind: type[Reply]) -> Reply:
         while True:
             try:
-                return msgspec.json.decode(
-                    await self._common.bus.request(subject, body), type=kind
-                )
+                return msgspec.json.decode(await self._common.bus.request(subject, body), type=kind)
             except LogUnavailable:
                 self._dice.met["asked again"] += 1
                 await anyio.sleep(1)

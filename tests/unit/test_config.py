@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 from msgspec import Meta, Struct
@@ -21,11 +21,11 @@ class Sample(Struct, frozen=True, kw_only=True):
 HOME = Path("/srv/media")
 
 
-def load(**sources: object) -> Sample:
-    return settings.load(Sample, Sources(defaults={"home": HOME}, **sources))  # type: ignore[arg-type]
+def load(**sources: Any) -> Sample:  # noqa: ANN401 - passed on
+    return settings.load(Sample, Sources(defaults={"home": HOME}, **sources))
 
 
-def refusal(**sources: object) -> str:
+def refusal(**sources: Any) -> str:  # noqa: ANN401 - passed on
     with pytest.raises(ConfigurationError) as caught:
         load(**sources)
     return str(caught.value)
@@ -43,7 +43,7 @@ def test_an_option_beats_the_environment_beats_the_file_beats_the_default() -> N
 
 
 def test_an_option_that_was_not_given_and_an_empty_variable_leave_the_word_to_others() -> None:
-    sources = {"options": {"slots": None}, "environment": {"FFRTMP_SLOTS": ""}}
+    sources: dict[str, Any] = {"options": {"slots": None}, "environment": {"FFRTMP_SLOTS": ""}}
     assert load(**sources, table={"slots": 7}).slots == 7
 
 

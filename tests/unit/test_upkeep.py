@@ -27,14 +27,16 @@ from events.job import (
 )
 from events.media import MadeFile
 from events.node import Drained, Lost, NodeFact, Removed
+from events.subjects import Subject
 from services.clock import Pen
 from services.config import SchedulerSettings
 from services.log.memory import MemoryLog
-from services.log.port import Entry
+from services.log.port import Batch, Entry
 from services.scheduler import upkeep
 from services.scheduler.dependencies import dependency_drafts
 from services.scheduler.job import RetryPolicy, backoff_s
 from services.scheduler.upkeep import Draft
+from services.scheduler.world import World
 from tests.fakes import LoopClock
 from tests.vocabulary import T0, instant
 from tests.worlds import Told, noop
@@ -226,8 +228,8 @@ class TestRejectUnplaceable:
 class Ledger:
     """A world that has folded part of a ledger."""
 
-    def __init__(self) -> None:
-        self.log = MemoryLog()
+    def __init__(self, log: MemoryLog | None = None) -> None:
+        self.log = log or MemoryLog()
         self.told = Told()
         self._pen = Pen("test", LoopClock())
 
@@ -291,27 +293,22 @@ class TestDependencies:
         assert ledger.told.world.unblocked == {}
 
     async def test_a_dependency_that_ends_meanwhile_brings_no_second_draft(self) -> None:
-        ledger = Ledger()
+        log = BusyLog()
+        ledger = Ledger(log)
         await ledger.store(JOB, self.DEPENDENT)
         await ledger.store(OTHER, Submitted(spec=noop()), FAILED)
         await ledger.store("waiter", Submitted(spec=noop(depends_on=["nobody"])))
-        world, decided = ledger.told.world, [JobId("waiter"), JOB]
-        world.unblocked.clear()
-        world.unblocked.update(dict.fromkeys(reversed(decided)))
-        ended = MeanwhileUnblocked(ledger)
-        drafts = await dependency_drafts(world, ended, instant(9))
-        assert [draft.job for draft in drafts] == [JOB]
-        assert list(world.unblocked) == [JOB]
+        log.unblocks = ledger.told.world
+        assert [job for job, _ in await ledger.drafts()] == [JOB]
+        assert JOB in ledger.told.world.unblocked
 
 
-class MeanwhileUnblocked(MemoryLog):
-    """A ledger on which, while it is read, another dependency of the first job ends."""
+class BusyLog(MemoryLog):
+    """A log during whose every read another dependency of the job ends."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        super().__init__()
-        self.__dict__.update(ledger.log.__dict__)
-        self._world = ledger.told.world
+    unblocks: World | None = None
 
-    async def read(self, subject: subjects.Subject, *, after: int = 0) -> list[object]:  # type: ignore[override]
-        self._world.unblocked[JOB] = None
-        return await super().read(subject, after=after)  # type: ignore[return-value]
+    async def read(self, subject: Subject, *, after: int = 0) -> Batch:
+        if self.unblocks is not None:
+            self.unblocks.unblocked[JOB] = None
+        return await super().read(subject, after=after)

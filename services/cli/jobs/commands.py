@@ -133,10 +133,10 @@ def logs(invocation: Invocation, /, *, job_id: str, follow: bool, attempt: int |
             return _unknown(job)
         if follow:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(printer.print_all, fleet, chosen, True)  # noqa: FBT003 - positional only
+                tasks.start_soon(printer.print_live, fleet, chosen)
                 await follow_jobs(fleet.backbone, [job], lambda _: None)
                 tasks.cancel_scope.cancel()
-        await printer.print_all(fleet, chosen, live=False)
+        await printer.print_new(fleet, chosen)
         return Exit.OK
 
     return invocation.work(work)
@@ -178,11 +178,17 @@ class _LogPrinter:
         self._as_json = as_json
         self._seq = 0
 
-    async def print_all(self, fleet: Fleet, chosen: subjects.Filter, live: bool) -> None:  # noqa: FBT001 - a task's argument
-        """Print what is new since the last call; `live`: and what comes, until cancelled."""
-        async with fleet.backbone.logs.follow(
-            after=self._seq, filters=(chosen,), live=live
-        ) as batches:
+    async def print_live(self, fleet: Fleet, chosen: subjects.Filter) -> None:
+        """Print what is there and what comes, until cancelled."""
+        await self._print_all(fleet, chosen, live=True)
+
+    async def print_new(self, fleet: Fleet, chosen: subjects.Filter) -> None:
+        """Print what has come since the last call."""
+        await self._print_all(fleet, chosen, live=False)
+
+    async def _print_all(self, fleet: Fleet, chosen: subjects.Filter, *, live: bool) -> None:
+        logs = fleet.backbone.logs
+        async with logs.follow(after=self._seq, filters=(chosen,), live=live) as batches:
             async for batch in batches:
                 for recorded in batch:
                     self._print(recorded)

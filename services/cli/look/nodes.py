@@ -13,8 +13,9 @@ _COLUMNS = (
     *("running", "capabilities", "hostname", "cpu_model", "cpu_threads", "memory_bytes"),
     *("disk_bytes", "gpus", "ffmpeg", "address", "worker_version", "registered_at", "last_seen"),
     *("cpu_percent", "memory_free_bytes", "disk_free_bytes"),
+    "epoch_ms(last_seen) AS seen_ms",
 )
-_QUESTION = f"SELECT {', '.join(_COLUMNS)}, epoch_ms(last_seen) AS seen_ms FROM nodes"  # noqa: S608 - constants
+_QUESTION = f"SELECT {', '.join(_COLUMNS)} FROM nodes"  # noqa: S608 - constants
 _RUNNING_MAX = 100
 
 

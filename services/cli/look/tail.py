@@ -40,15 +40,14 @@ def events() -> None:
 @click.option("--no-follow", is_flag=True, help="End at what is there now.")
 @output_option
 @pass_invocation
-def tail(  # noqa: PLR0913 - one parameter an option
+def tail(
     invocation: Invocation,
     /,
     *,
     patterns: tuple[str, ...],
     stream: str,
-    since: int | None,
-    last: int,
     no_follow: bool,
+    **begin: int | None,
 ) -> int:
     """Print events as they are stored, until Ctrl-C.
 
@@ -59,7 +58,7 @@ def tail(  # noqa: PLR0913 - one parameter an option
 
     async def work(fleet: Fleet) -> int:
         log = _log_of(fleet, stream)
-        after = max(await log.last_seq() - last, 0) if since is None else since - 1
+        after = await _before(log, last=begin["last"] or 0, since=begin["since"])
         async with log.follow(after=after, filters=wanted.filters, live=not no_follow) as batches:
             async for batch in batches:
                 for recorded in batch:
@@ -68,6 +67,11 @@ def tail(  # noqa: PLR0913 - one parameter an option
         return Exit.OK
 
     return invocation.work(work)
+
+
+async def _before(log: "EventLog", *, last: int, since: int | None) -> int:
+    """Return the sequence before the first event that is wanted."""
+    return max(await log.last_seq() - last, 0) if since is None else since - 1
 
 
 def _log_of(fleet: Fleet, stream: str) -> "EventLog":

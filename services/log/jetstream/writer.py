@@ -252,7 +252,7 @@ class Window:
         overdue = [
             flight
             for flight in self._flights.values()
-            if  flight.sent_s < sent_before_s
+            if flight.generation != generation or flight.sent_s < sent_before_s
         ]
         if not overdue:
             return
