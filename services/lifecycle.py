@@ -4,6 +4,7 @@ The first SIGTERM, SIGINT or SIGHUP cancels the service, which then drains; a se
 that takes longer than agreed, ends the process at once.
 """
 
+import importlib.util
 import logging
 import os
 import signal
@@ -50,7 +51,8 @@ def serve_until_signalled(
     What `within` opens stays open and at work until `main` has drained: a signal cancels `main`
     alone, so it can still write its last words.
     """
-    anyio.run(_run, within, main, drain_s)
+    fast = {"use_uvloop": importlib.util.find_spec("uvloop") is not None}
+    anyio.run(_run, within, main, drain_s, backend_options=fast)
 
 
 def configure_logging(level: str, stream: TextIO | None = None) -> None:

@@ -136,11 +136,12 @@ def _create(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _copy_comments(connection: duckdb.DuckDBPyConnection, table: str, like: str) -> None:
     found = connection.execute(
-        "SELECT column_name, comment FROM duckdb_columns() WHERE table_name = ?", [like]
+        "SELECT column_name, replace(comment, , '') FROM duckdb_columns() "
+        "WHERE table_name = ?",
+        [like],
     ).fetchall()
-    for column, comment in found:
-        text = str(comment).replace("'", "''")
-        connection.execute(f"COMMENT ON COLUMN {table}.{column} IS '{text}'")
+    statements = [f"COMMENT ON COLUMN {table}.{name} IS '{text}'" for name, text in found]
+    connection.execute(";".join(statements))
 
 
 def _configure(connection: duckdb.DuckDBPyConnection, memory_bytes_max: int) -> None:

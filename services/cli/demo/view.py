@@ -32,8 +32,9 @@ def showing(sights: Mapping[JobId, Sight]) -> Generator[OnSight]:
 
 def _table(sights: Mapping[JobId, Sight]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name in ("job", "state", "node", "", "speed", ""):
-        table.add_column(name, no_wrap=True)
+    for name, cells in (("job", 0), ("state", 0), ("node", 0), ("", BAR_CELLS), ("speed", 6)):
+        table.add_column(name, no_wrap=True, min_width=cells or None)
+    table.add_column("", no_wrap=True)
     for sight in sights.values():
         look = present.job_look(sight.status, retrying=sight.retrying)
         done = 100.0 if sight.well else sight.percent
