@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import anyio
 import msgspec
@@ -21,10 +21,12 @@ from events import subjects
 from events.requests import BULK_JOBS_MAX, Replies
 from projections.wire import QueryRequest, QueryResult
 from services.backbone import Backbone
-from services.log.jetstream import open_backbone
+from services.log.jetstream.backbone import open_backbone
 from services.nats_server import NatsServer
 from tests.servers import nats_server
 from tests.waiting import until
+
+Durability: TypeAlias = Literal["always", "100ms"]
 
 STOP_S = 20.0
 """How long a process may take to leave after SIGTERM."""
@@ -47,7 +49,7 @@ class Fleet:
         environment |= {f"FFRTMP_{key.upper()}": str(value) for key, value in settings.items()}
         environment |= {"FFRTMP_NATS": self.server.url, "FFRTMP_DATA_DIR": str(self.directory)}
         with (self.directory / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(  # noqa: S603 - our own command
+            process = subprocess.Popen(
                 [sys.executable, "-m", "services.cli.main", role],
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -85,7 +87,7 @@ class Fleet:
         process.wait()
 
     def stop(self, name: str) -> int:
-        """Ask one process to stop and return its exit status; it is killed when it takes too long."""
+        """Ask one process to stop, return its exit status; kill it when it takes too long."""
         process = self.processes.pop(name)
         process.send_signal(signal.SIGTERM)
         try:
@@ -98,7 +100,7 @@ class Fleet:
     def cpu_s(self, name: str) -> float:
         """Return the CPU seconds one process has used, without its children."""
         times = psutil.Process(self.processes[name].pid).cpu_times()
-        return times.user + times.system
+        return float(times.user + times.system)
 
     def log_of(self, name: str) -> str:
         """Return what a process has printed."""
@@ -122,7 +124,7 @@ class Fleet:
 
     async def count(self, where: str) -> int:
         """Return how many jobs the projection has of which `where` holds."""
-        return int((await self.sql(f"SELECT count(*) FROM jobs WHERE {where}"))[0][0])  # noqa: S608
+        return int((await self.sql(f"SELECT count(*) FROM jobs WHERE {where}"))[0][0])
 
     async def serving(self, subject: str, body: bytes = b"{}") -> None:
         """Wait until somebody answers on `subject`."""
@@ -176,7 +178,7 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet(directory: Path, *, durability: str = "100ms") -> AsyncGenerator[Fleet]:
+async def fleet(directory: Path, *, durability: Durability = "100ms") -> AsyncGenerator[Fleet]:
     """Run a nats-server with the streams of a fleet, and nothing else yet."""
     (directory / "media").mkdir(parents=True, exist_ok=True)
     async with (

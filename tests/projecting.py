@@ -99,9 +99,7 @@ def _round(ledger: Ledger, tag: str) -> None:
     stats = EncodeStats(wall_s=2.0, cpu_s=3.5, frames=60, fps=30.0, speed=1.0, encoder="libx264")
     spec = JobSpec(queue=Queue.LIVE, labels={"team": "news"}, scenario="1080p30-h264")
     ledger.job(f"good{tag}", Submitted(spec=spec), Assigned(node=N1, attempt=1))
-    assignment = Assignment(
-        job=JobId(f"good{tag}"), attempt=1, seq=len(ledger.recorded), spec=spec
-    )
+    assignment = Assignment(job=JobId(f"good{tag}"), attempt=1, seq=len(ledger.recorded), spec=spec)
     ledger.node("n1", Assignments(jobs=(assignment,)))
     ledger.job(f"good{tag}", Started(node=N1, attempt=1))
     ledger.job(f"good{tag}", Completed(node=N1, attempt=1, files=files, stats=stats))

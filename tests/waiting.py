@@ -10,7 +10,7 @@ POLL_S = 0.02
 async def until(holds: Callable[[], Awaitable[bool]], what: str, *, within_s: float) -> None:
     """Return as soon as `holds` does; fails the test when it has not within `within_s`."""
     with anyio.move_on_after(within_s):
-        while not await holds():
+        while not await holds():  # noqa: ASYNC110 - other processes set no events
             await anyio.sleep(POLL_S)
         return
     raise AssertionError(f"not within {within_s:g} s: {what}")

@@ -136,12 +136,14 @@ def _create(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _copy_comments(connection: duckdb.DuckDBPyConnection, table: str, like: str) -> None:
     found = connection.execute(
-        "SELECT column_name, replace(comment, , '') FROM duckdb_columns() "
-        "WHERE table_name = ?",
-        [like],
+        "SELECT column_name, comment FROM duckdb_columns() WHERE table_name = ?", [like]
     ).fetchall()
-    statements = [f"COMMENT ON COLUMN {table}.{name} IS '{text}'" for name, text in found]
-    connection.execute(";".join(statements))
+    connection.execute(";".join(_comment(table, column, text) for column, text in found))
+
+
+def _comment(table: str, column: str, text: str) -> str:
+    quoted = text.replace("'", "''")
+    return f"COMMENT ON COLUMN {table}.{column} IS '{quoted}'"
 
 
 def _configure(connection: duckdb.DuckDBPyConnection, memory_bytes_max: int) -> None:

@@ -19,7 +19,7 @@ import msgspec
 import psutil
 
 from events import subjects
-from tests.fleet import Fleet, fleet
+from tests.fleet import Durability, Fleet, fleet
 
 JOBS = 10_000
 SLOTS = 64
@@ -28,7 +28,7 @@ PACE_S = 0.02
 
 
 @asynccontextmanager
-async def _running(durability: str) -> AsyncGenerator[Fleet]:
+async def _running(durability: Durability) -> AsyncGenerator[Fleet]:
     with tempfile.TemporaryDirectory() as directory:
         async with fleet(Path(directory), durability=durability) as running:
             running.start_scheduler()
@@ -38,7 +38,7 @@ async def _running(durability: str) -> AsyncGenerator[Fleet]:
             yield running
 
 
-async def drain(durability: str, jobs: int = JOBS) -> dict[str, Any]:
+async def drain(durability: Durability, jobs: int = JOBS) -> dict[str, Any]:
     """Measure jobs/s from submission to projection."""
     async with _running(durability) as running:
         begun = time.perf_counter()
@@ -71,7 +71,7 @@ async def drain(durability: str, jobs: int = JOBS) -> dict[str, Any]:
         }
 
 
-async def latency(durability: str, jobs: int = PACED_JOBS) -> dict[str, Any]:
+async def latency(durability: Durability, jobs: int = PACED_JOBS) -> dict[str, Any]:
     """Measure submit to start of execution, in ms, on an idle fleet."""
     async with _running(durability) as running:
         running.start_worker("n1", slots=4)
