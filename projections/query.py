@@ -31,6 +31,7 @@ from projections.wire import QueryRequest, QueryResult
 CHUNK_ROWS = 500
 CLOSE_S_MAX = 2.0
 """How long an interrupted query may take to notice."""
+INTERRUPT_S = 0.05
 ENDING = "the projector is ending; ask again"
 
 FORBIDDEN_FUNCTIONS = frozenset(
@@ -93,6 +94,8 @@ class QueryGuard:
     def run(self, request: QueryRequest) -> QueryResult:
         """Answer; what is wrong with the question is in the answer."""
         start = time.perf_counter()
+        if self._closing:
+            return QueryResult(error=Problem(code="interrupted", message=ENDING))
         try:
             cursor = self._idle.get(timeout=self._limits.time_s_max)
         except queue.Empty:
@@ -110,13 +113,20 @@ class QueryGuard:
         return msgspec.structs.replace(result, elapsed_s=elapsed_s)
 
     def close(self) -> None:
-        """Answer no more: end the queries that run, and wait for their ends."""
+        """Answer no more: end the queries that run, and wait for their ends.
+
+        One that does not notice in time is left; it ends with the process.
+        """
         self._closing = True
-        for cursor in self._cursors:
-            cursor.interrupt()
-        for _ in self._cursors:
-            with contextlib.suppress(queue.Empty):  # one that cannot be ended ends with the process
-                self._idle.get(timeout=CLOSE_S_MAX).close()
+        end_s = time.perf_counter() + CLOSE_S_MAX
+        ended: list[duckdb.DuckDBPyConnection] = []
+        while len(ended) < len(self._cursors) and time.perf_counter() < end_s:
+            for cursor in self._cursors:
+                cursor.interrupt()  # again, for one that was about to begin
+            with contextlib.suppress(queue.Empty):
+                ended.append(self._idle.get(timeout=INTERRUPT_S))
+        for cursor in ended:
+            cursor.close()
 
     def _answered(self, cursor: duckdb.DuckDBPyConnection, request: QueryRequest) -> QueryResult:
         if self._closing:

@@ -14,7 +14,7 @@ Params: TypeAlias = Sequence[Value] | Mapping[str, Value]
 """For `?` and `$1` in their order, or for `$name` by name."""
 
 
-class QueryRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class QueryRequest(Struct, frozen=True, kw_only=True):
     """One question in SQL: exactly one SELECT, or an EXPLAIN of one."""
 
     sql: Annotated[str, Meta(min_length=1, max_length=SQL_CHARACTERS_MAX)]

@@ -36,11 +36,17 @@ from events.media import EncodeStats, MadeFile
 from events.node import Assignment, Assignments, Available, Registered
 from events.spec import JobSpec, Priority, Queue
 from events.subjects import Subject
-from projections.store import Store
 from projections.storage.database import named_sql
+from projections.store import Store
 from tests.vocabulary import T0
 
 N1, N2 = NodeId("n1"), NodeId("n2")
+LATER = T0 + timedelta(seconds=10_000)
+GRANTED = (
+    b'{"id":"a","source":"s","type":"access.granted.v1","time":"2026-01-01T00:00:00Z",'
+    b'"subject":"x","data":{"role":"admin"}}'
+)
+"""An event of a kind that this version does not know."""
 TABLES = ("audit", "jobs", "attempts", "nodes", "assignments", "parked", "heartbeats", "progress")
 
 
@@ -95,19 +101,42 @@ def fleet(rounds: int = 1) -> Ledger:
 
 
 def _round(ledger: Ledger, tag: str) -> None:
-    files = (MadeFile(path=f"out{tag}.mp4", size_bytes=1000),)
+    _good(ledger, f"good{tag}")
+    _hard(ledger, f"hard{tag}")
+    ledger.job(f"refused{tag}", Rejected(reason="no such field", field="$.x"))
+    ledger.job(
+        f"stopped{tag}",
+        Submitted(spec=JobSpec()),
+        Assigned(node=N2, attempt=1),
+        Started(node=N2, attempt=1),
+        CancelRequested(by="ann"),
+        Canceled(attempt=1, by="ann", reason="not needed"),
+    )
+    ledger.job(f"running{tag}", Submitted(spec=JobSpec()), Assigned(node=N2, attempt=1))
+    ledger.job(f"running{tag}", Started(node=N2, attempt=1))
+    ledger.job(f"waiting{tag}", Submitted(spec=JobSpec(not_before=LATER)))
+    ledger.raw(f"ffrtmp.job.good{tag}", b"\xff not json")
+    ledger.raw("ffrtmp.access.ann", GRANTED)
+
+
+def _good(ledger: Ledger, job: str) -> None:
+    """Run one job to its end, with a file."""
+    files = (MadeFile(path=f"out{job[4:]}.mp4", size_bytes=1000),)
     stats = EncodeStats(wall_s=2.0, cpu_s=3.5, frames=60, fps=30.0, speed=1.0, encoder="libx264")
     spec = JobSpec(queue=Queue.LIVE, labels={"team": "news"}, scenario="1080p30-h264")
-    ledger.job(f"good{tag}", Submitted(spec=spec), Assigned(node=N1, attempt=1))
-    assignment = Assignment(job=JobId(f"good{tag}"), attempt=1, seq=len(ledger.recorded), spec=spec)
-    ledger.node("n1", Assignments(jobs=(assignment,)))
-    ledger.job(f"good{tag}", Started(node=N1, attempt=1))
-    ledger.job(f"good{tag}", Completed(node=N1, attempt=1, files=files, stats=stats))
+    ledger.job(job, Submitted(spec=spec), Assigned(node=N1, attempt=1))
+    given = Assignment(job=JobId(job), attempt=1, seq=len(ledger.recorded), spec=spec)
+    ledger.node("n1", Assignments(jobs=(given,)))
+    ledger.job(job, Started(node=N1, attempt=1))
+    ledger.job(job, Completed(node=N1, attempt=1, files=files, stats=stats))
     ledger.node("n1", Available(epoch=1, slots=2, free=2))
-    ledger.job(f"good{tag}", Promoted(node=N1, attempt=1))
-    later = instant(10_000)
+    ledger.job(job, Promoted(node=N1, attempt=1))
+
+
+def _hard(ledger: Ledger, job: str) -> None:
+    """Let everything go wrong with one job that can."""
     ledger.job(
-        f"hard{tag}",
+        job,
         Submitted(spec=JobSpec(depends_on=(JobId("x"),), attempts_max=2)),
         Queued(after=QueuedAfter.DEPENDENCIES),
         Assigned(node=N1, attempt=1),
@@ -124,7 +153,7 @@ def _round(ledger: Ledger, tag: str) -> None:
         AttemptFailed(
             node=N1, attempt=3, failure=FailureClass.TRANSIENT, message="reset", exit_status=1
         ),
-        RetryScheduled(not_before=later, delay_s=5.0, failures=1),
+        RetryScheduled(not_before=LATER, delay_s=5.0, failures=1),
         Queued(after=QueuedAfter.BACKOFF),
         Reprioritized(queue=Queue.BATCH, priority=Priority.LOW),
         Assigned(node=N1, attempt=4),
@@ -133,21 +162,6 @@ def _round(ledger: Ledger, tag: str) -> None:
         Failed(failure=FailureClass.PERMANENT, reason="no codec", attempts=2),
         AttemptLost(node=N1, attempt=4, cause=LossCause.STALLED),  # after the end
     )
-    ledger.job(f"refused{tag}", Rejected(reason="no such field", field="$.x"))
-    ledger.job(
-        f"stopped{tag}",
-        Submitted(spec=JobSpec()),
-        Assigned(node=N2, attempt=1),
-        Started(node=N2, attempt=1),
-        CancelRequested(by="ann"),
-        Canceled(attempt=1, by="ann", reason="not needed"),
-    )
-    ledger.job(f"running{tag}", Submitted(spec=JobSpec()), Assigned(node=N2, attempt=1))
-    ledger.job(f"running{tag}", Started(node=N2, attempt=1))
-    ledger.job(f"waiting{tag}", Submitted(spec=JobSpec(not_before=later)))
-    ledger.raw(f"ffrtmp.job.good{tag}", b"\xff not json")
-    ledger.raw("ffrtmp.access.ann", b'{"id":"a","source":"s","type":"access.granted.v1",'
-               b'"time":"2026-01-01T00:00:00Z","subject":"x","data":{"role":"admin"}}')  # fmt: skip
 
 
 def apply(store: Store, recorded: Sequence[Recorded], batch: int = 1_000) -> None:

@@ -1,8 +1,9 @@
 """One worker on a virtual clock, with a test in the place of the scheduler."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 from msgspec.structs import replace
@@ -14,7 +15,6 @@ from events.job import Assigned, Submitted
 from events.node import Action, Assignment, Assignments, Signal
 from events.spec import Engine, JobSpec
 from events.subjects import Subject
-from services.backbone import Backbone
 from services.clock import Pen
 from services.config import WorkerSettings
 from services.log.port import Entry
@@ -23,6 +23,9 @@ from services.worker.journal import Journal
 from services.worker.port import Work
 from services.worker.service import run_worker
 from tests.fakes import FakeExecutor, LoopClock, machine
+
+if TYPE_CHECKING:
+    from services.backbone import Backbone
 
 FFMPEG = JobSpec(engine=Engine.FFMPEG)
 PATIENCE_S = 3600.0
@@ -53,7 +56,7 @@ class Site:
         return Journal(self.settings.work_dir)
 
     @asynccontextmanager
-    async def worker(self) -> AsyncIterator[anyio.CancelScope]:
+    async def worker(self) -> AsyncGenerator[anyio.CancelScope]:
         """Run the worker; it drains at the end, or when the scope is canceled."""
         offers = machine({Engine.NOOP: self.executor, Engine.FFMPEG: self.executor})
 

@@ -24,7 +24,7 @@ def payload_of(recorded: Recorded) -> str:
     fact = recorded.fact
     if isinstance(fact, Unknown) and not fact.type:
         return _json_text(fact.body)
-    return bytes(recorded.data).decode("utf-8", "replace")
+    return str(recorded.data, "utf-8", "replace")
 
 
 def audit_row(recorded: Recorded, at: Micros, *, kind: str, entity: str, job_no: int | None) -> Row:

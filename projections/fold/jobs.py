@@ -157,6 +157,7 @@ def _enter(row: JobRow, after: JobState, at: Micros) -> None:
         case Held(node=node):
             _hold_anew(row, node, at)
         case Halted():
+            row.node = None
             _stop(row, at)
         case Ended(node=node):
             _stop(row, at)

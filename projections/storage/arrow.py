@@ -24,7 +24,8 @@ class Inlet:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, table: str, columns: Row) -> None:
         listed = ", ".join(map(str, columns))
-        empty = connection.sql(f"SELECT {listed} FROM {table} LIMIT 0")  # noqa: S608 - our own names
+        sql = f"SELECT {listed} FROM {table} LIMIT 0"  # noqa: S608 - our own names
+        empty = connection.sql(sql)
         self._schema: Any = _plain(empty.to_arrow_table().schema)
         self._table: Any = self._schema.empty_table()
 

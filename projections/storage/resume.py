@@ -86,7 +86,8 @@ def _stored(
     connection: duckdb.DuckDBPyConnection, kind: type[RowStruct], table: str
 ) -> Iterator[RowStruct]:
     columns = ", ".join(map(_column, msgspec.structs.fields(kind)))
-    for row in read_rows(connection, f"SELECT {columns} FROM {table}"):  # noqa: S608 - our own names
+    sql = f"SELECT {columns} FROM {table}"  # noqa: S608 - our own names
+    for row in read_rows(connection, sql):
         yield kind(**row)  # type: ignore[arg-type] # the schema has the types
 
 

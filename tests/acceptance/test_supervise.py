@@ -211,7 +211,7 @@ def test_exit_statuses_are_told_in_words() -> None:
 SERVICE = """
 import sys, anyio
 from services import lifecycle
-lifecycle.DRAIN_MARGIN_S = 0.3
+lifecycle.DRAIN_MARGIN_S = 0.3 if float(sys.argv[1]) else 15.0
 async def main():
     print("ready", flush=True)
     try:

@@ -1,5 +1,8 @@
 """Laws of scheduling: true for every history, every queue and every fleet."""
 
+# pyright: reportPrivateUsage=false
+# Claims have no other witness.
+
 import functools
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A log that fails by dice: delays, outages before and after storing, lost facts, partitions, death.
+"""A log that fails by dice: delays, outages before and after storing, lost facts, cut lines, death.
 
 Every process of a simulated fleet has a `Line` of its own to the common streams. Killing the line
 is `kill -9`: whatever the process does next ends it, and nothing more of it reaches the log.
@@ -137,9 +137,11 @@ class FaultyLog:
     ) -> AsyncGenerator[AsyncIterator[Batch]]:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._die)
-            async with self._inner.follow(after=after, filters=filters, live=live) as batches:
-                async with aclosing(self._delayed(batches)) as delayed:
-                    yield delayed
+            async with (
+                self._inner.follow(after=after, filters=filters, live=live) as batches,
+                aclosing(self._delayed(batches)) as delayed,
+            ):
+                yield delayed
             tasks.cancel_scope.cancel()
 
     async def _delayed(self, batches: AsyncIterator[Batch]) -> AsyncGenerator[Batch]:

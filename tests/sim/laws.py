@@ -7,7 +7,7 @@ own fold, because it is the thing they speak of.
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import combinations
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from msgspec.structs import replace
 
@@ -161,8 +161,7 @@ def nothing_runs_before_what_it_depends_on(ran: Ran) -> Iterator[str]:
     }
     for job, story in stories(ran).items():
         asked = ran.jobs[job]
-        needed = asked.get("depends_on", [])
-        assert isinstance(needed, list)
+        needed = cast(list[JobId], asked.get("depends_on", []))
         first = min(
             (event.seq for event in story if isinstance(event.fact, facts.Assigned)), default=None
         )

@@ -48,8 +48,8 @@ def run(seed: int) -> Ran:
 
 def reached(ran: Ran) -> Counter[str]:
     """Count what the ledger shows of trouble."""
-    names = {Declined: "decline", AttemptLost: "loss", RetryScheduled: "retry"}
-    return Counter(names[type(e.fact)] for e in ran.ledger if type(e.fact) in names)
+    names = {Declined.tag: "decline", AttemptLost.tag: "loss", RetryScheduled.tag: "retry"}
+    return Counter(names[event.type] for event in ran.ledger if event.type in names)
 
 
 @pytest.mark.parametrize("seed", range(SEEDS), ids=lambda seed: f"seed-{seed}")

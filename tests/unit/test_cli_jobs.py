@@ -68,6 +68,14 @@ class TestSubmit:
         run("jobs", "submit", "--idempotency-key", "k", recorder=recorder)
         assert [(job.job_id, job.idempotency_key) for job in recorder.submitted] == [(None, "k")]
 
+    def test_a_scenario_is_an_argument_or_an_option_but_not_both(self) -> None:
+        recorder = Recorder()
+        run("jobs", "submit", "720p30-h264", recorder=recorder)
+        run("jobs", "submit", "--scenario", "4K60-h265", recorder=recorder)
+        both = run("jobs", "submit", "720p30-h264", "--scenario", "4K60-h265", recorder=recorder)
+        assert [job.scenario for job in recorder.submitted] == ["720p30-h264", "4K60-h265"]
+        assert both.exit_code == 2
+
     def test_json_is_the_reply(self) -> None:
         result = run("jobs", "submit", "--id", "j1", "-o", "json")
         assert json.loads(result.stdout) == {"job_id": "j1", "status": "queued", "seq": 1}

@@ -1,7 +1,7 @@
 """Requests become facts and answers; bad ones an answer, or exactly one `rejected` fact."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import anyio
@@ -74,7 +74,7 @@ class Desk:
         return [(subjects.job_of(event.subject), event.type) for event in await self.events()]
 
     @asynccontextmanager
-    async def working(self) -> AsyncIterator[None]:
+    async def working(self) -> AsyncGenerator[None]:
         """Let durable commands be worked through, until none is waiting any more."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.intake.work_through, self.inbox)
@@ -101,8 +101,9 @@ class TestSubmit:
     @pytest.mark.parametrize(
         "waits", [{"not_before": "2030-01-01T00:00:00Z"}, {"depends_on": ["other"]}]
     )
-    async def test_a_job_that_waits_for_something_is_pending(self, waits: object) -> None:
-        assert isinstance(waits, dict)
+    async def test_a_job_that_waits_for_something_is_pending(
+        self, waits: dict[str, object]
+    ) -> None:
         reply = await Desk().submit({"job_id": JOB, **waits})
         assert reply == Reply(job_id=JOB, status="pending", seq=1)
 
@@ -288,7 +289,7 @@ class TestDurableCommands:
         async with desk.inbox.receive() as batches:
             commands = await anext(batches)
         for _ in range(2):
-            await desk.intake._obey(commands)
+            await desk.intake._obey(commands)  # pyright: ignore[reportPrivateUsage] - a redelivery
         assert [kind for _, kind in await desk.types()] == [REJECTED]
 
     async def test_garbage_does_not_keep_back_those_behind_it(self) -> None:

@@ -54,16 +54,19 @@ def reports(*told: tuple[Subject, TelemetryFact], first: int = 1) -> list[Record
     ]
 
 
-def heartbeat(epoch: int = 1, **loads: float) -> tuple[Subject, TelemetryFact]:
+def heartbeat(epoch: int = 1, cpu_percent: float = 0.0) -> tuple[Subject, TelemetryFact]:
     fact = Heartbeat(
-        epoch=epoch, running=2, free=2, memory_free_bytes=7, gpus=(GpuLoad(index=0),), **loads
+        epoch=epoch,
+        running=2,
+        free=2,
+        cpu_percent=cpu_percent,
+        memory_free_bytes=7,
+        gpus=(GpuLoad(index=0),),
     )
     return subjects.telemetry_of_node(N1), fact
 
 
-def progress(
-    percent: float, attempt: int = 1, job: str = "clip"
-) -> tuple[Subject, TelemetryFact]:
+def progress(percent: float, attempt: int = 1, job: str = "clip") -> tuple[Subject, TelemetryFact]:
     fact = Progress(
         node=N1, attempt=attempt, percent=percent, out_time_s=1.0, fps=25.0, speed=2.0, eta_s=9.0
     )
@@ -87,11 +90,9 @@ def test_a_registered_node_is_a_whole_row(tmp_path: Path) -> None:
     found = rows(store, "SELECT * EXCLUDE state FROM nodes")
     store.close()
     since = "2026-01-31 12:00:01+00"
-    assert found == [
-        ("n1", "online", True, False, False, 1, 4, 4, None, ["codec:h264", "gpu"])
-        + ("box", "EPYC", 8, 2**34, 2**40, ["A", "B"], "7.1", "box:1", "0.1", since, since)
-        + (None, None, None, 1, 1)
-    ]
+    hardware = ("box", "EPYC", 8, 2**34, 2**40, ["A", "B"], "7.1", "box:1", "0.1")
+    state = ("n1", "online", True, False, False, 1, 4, 4, None, ["codec:h264", "gpu"])
+    assert found == [(*state, *hardware, since, since, None, None, None, 1, 1)]
 
 
 def test_a_node_follows_its_facts(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """The jobs that may be assigned: in order, apart by what they require."""
 
+# pyright: reportPrivateUsage=false
+# What is left inside is the point.
+
 from itertools import islice
 
 from events.ids import JobId

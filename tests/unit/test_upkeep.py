@@ -295,9 +295,9 @@ class TestDependencies:
     async def test_a_dependency_that_ends_meanwhile_brings_no_second_draft(self) -> None:
         log = BusyLog()
         ledger = Ledger(log)
-        await ledger.store(JOB, self.DEPENDENT)
-        await ledger.store(OTHER, Submitted(spec=noop()), FAILED)
         await ledger.store("waiter", Submitted(spec=noop(depends_on=["nobody"])))
+        await ledger.store(OTHER, Submitted(spec=noop()), FAILED)
+        await ledger.store(JOB, self.DEPENDENT)
         log.unblocks = ledger.told.world
         assert [job for job, _ in await ledger.drafts()] == [JOB]
         assert JOB in ledger.told.world.unblocked

@@ -1,6 +1,8 @@
 """Outcomes are appended once, against the fence, whatever the log does meanwhile."""
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import anyio
 import msgspec
@@ -8,7 +10,6 @@ import pytest
 import trio.testing
 
 from events import subjects
-from events.codec import Fact
 from events.ids import JobId, NodeId
 from events.job import (
     Assigned,
@@ -33,6 +34,9 @@ from services.persist import append, persistently
 from services.worker import outcomes as module
 from services.worker.outcomes import Outcomes
 from tests.fakes import LoopClock
+
+if TYPE_CHECKING:
+    from events.codec import Fact
 
 pytestmark = pytest.mark.anyio
 N1 = NodeId("n1")
@@ -202,7 +206,7 @@ class TestOutage:
                 raise LogUnavailable("silent")
 
         await persistently(fail_often, "testing")
-        waits = [round(b - a, 3) for a, b in zip(at, at[1:], strict=False)]
+        waits = [round(b - a, 3) for a, b in pairwise(at)]
         assert waits == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
 
 

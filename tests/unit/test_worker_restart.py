@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import trio.testing
 
-from events.ids import NodeId
+from events.ids import JobId, NodeId
 from events.job import (
     AttemptLost,
     Completed,
@@ -41,7 +41,7 @@ def site(tmp_path: Path) -> Site:
     """Return a node whose worker has died: it had begun an attempt of job `a`."""
     site = Site(tmp_path, FakeExecutor(make_at_once))
     site.journal.begin(work("a"))
-    site.executor.disk.drafts.add(("a", 1))
+    site.executor.disk.drafts.add((JobId("a"), 1))
     return site
 
 
@@ -77,7 +77,7 @@ class TestClearingUp:
 
     async def test_a_renamed_winner_nobody_was_told_of_is_told(self, site: Site) -> None:
         site.executor.disk.drafts.clear()
-        site.executor.disk.finals["a"] = 1
+        site.executor.disk.finals[JobId("a")] = 1
         await site.assigned("a")
         await site.job("a", STARTED, COMPLETED)
         async with site.worker():

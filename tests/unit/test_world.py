@@ -1,5 +1,8 @@
 """The scheduler's world: who waits, who holds what, who has room; and nothing of what is over."""
 
+# pyright: reportPrivateUsage=false
+# What is left inside is the point.
+
 import pytest
 
 from events.codec import Unknown
@@ -188,6 +191,15 @@ class TestDependencies:
         told.submit(JOB, self.DEPENDENT)
         told.job(JOB, fact)
         assert (told.world.dependents, told.world.unblocked) == ({}, {})
+
+    def test_those_that_waited_are_looked_at_in_the_order_of_the_ledger(self) -> None:
+        told = Told()
+        jobs = [JobId(f"j{number}") for number in range(20)]
+        for job in jobs:
+            told.submit(job, self.DEPENDENT)
+        told.world.unblocked.clear()
+        told.job(OTHER, Rejected(reason="no"))
+        assert list(told.world.unblocked) == jobs
 
     def test_one_of_two_dependents_may_go(self) -> None:
         told = Told()

@@ -27,6 +27,7 @@ COUNT_MAX = 10_000_000
 
 @click.command()
 @click.argument("scenario", required=False)
+@click.option("--scenario", "named_scenario", help="The same as the argument.")
 @click.option("--input", metavar="PATH|URL|JSON", help='A file, a URL, or `{"duration_s": 5}`.')
 @click.option(
     "--output-file",
@@ -67,6 +68,7 @@ def submit(
     count: int | None,
     file: IO[bytes] | None,
     follow: bool,
+    named_scenario: str | None,
     **options: Any,  # noqa: ANN401 - click hands over what the options above say
 ) -> int:
     """Submit a job: SCENARIO as 1080p30-h264, or options, or both.
@@ -75,6 +77,10 @@ def submit(
     --count and an --id or --idempotency-key, job N gets `<key>-N`, so that a bulk submission can be
     repeated whole.
     """
+    if named_scenario is not None:
+        if options["scenario"] is not None:
+            raise click.UsageError("SCENARIO and --scenario are the same; give one")
+        options["scenario"] = named_scenario
     try:
         payload = payload_of(options)
         if file is not None:
