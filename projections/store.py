@@ -142,7 +142,8 @@ class Store:
         self._connection.begin()
         with self._rolled_back():
             for what in _EXPIRING:
-                self._connection.execute(f"DELETE FROM {what} time < make_timestamptz(?)", [cut])
+                delete = f"DELETE FROM {what} time < make_timestamptz(?)"  # noqa: S608 - our own names
+                self._connection.execute(delete, [cut])
             self._connection.commit()
 
     def load(self) -> None:
@@ -177,7 +178,8 @@ class Store:
         for table, columns in _TARGETS.items():
             listed = ", ".join(columns)
             self._register(f"in_{table}", table, columns)
-            put = f"INSERT INTO {table} ({listed}) SELECT {listed} FROM in_{table}"
+            source = f"SELECT {listed} FROM in_{table}"  # noqa: S608 - our own names
+            put = f"INSERT INTO {table} ({listed}) {source}"
             self._connection.execute(f"PREPARE put_{table} AS {put}")
         for table, key in _DROPS.items():
             self._register(f"drop_{table}", table, (key,))

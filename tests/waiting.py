@@ -4,13 +4,15 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
-POLL_S = 0.02
+POLL_S = 0.05
 
 
-async def until(holds: Callable[[], Awaitable[bool]], what: str, *, within_s: float) -> None:
+async def until(
+    holds: Callable[[], Awaitable[bool]], what: str, *, within_s: float, poll_s: float = POLL_S
+) -> None:
     """Return as soon as `holds` does; fails the test when it has not within `within_s`."""
     with anyio.move_on_after(within_s):
         while not await holds():  # noqa: ASYNC110 - other processes set no events
-            await anyio.sleep(POLL_S)
+            await anyio.sleep(poll_s)
         return
     raise AssertionError(f"not within {within_s:g} s: {what}")

@@ -41,6 +41,17 @@ PROGRESS_WRITE_S = 2.0
 """Shortest time between two reports of progress that change a job's row."""
 _PROGRESS_WRITE_US = int(PROGRESS_WRITE_S * 1_000_000)
 
+_TELLING = frozenset(
+    {
+        facts.Completed,
+        facts.AttemptFailed,
+        facts.AttemptLost,
+        facts.Failed,
+        facts.Canceled,
+        facts.Rejected,
+    }
+)
+"""Facts that say why; asked first, for most facts of a short job are not among them."""
 _OUTCOMES: dict[type, str] = {
     facts.AttemptFailed: "failed",
     facts.AttemptLost: "lost",
@@ -213,7 +224,10 @@ def _reflect(row: JobRow, state: JobState) -> None:
 
 def _explain(row: JobRow, recorded: Recorded) -> None:
     """Write down why a step was made, where its fact tells."""
-    match recorded.fact:
+    fact = recorded.fact
+    if type(fact) not in _TELLING:
+        return
+    match fact:
         case facts.Completed(files=files, stats=stats):
             row.failure_class = row.failure_reason = row.exit_status = None
             row.outputs = [file.path for file in files]
@@ -232,7 +246,7 @@ def _explain(row: JobRow, recorded: Recorded) -> None:
         case facts.Canceled(reason=reason) | facts.Rejected(reason=reason):
             row.failure_class, row.failure_reason = None, reason
         case _:
-            return
+            pass
 
 
 def _measure(row: JobRow | AttemptRow, stats: EncodeStats) -> None:

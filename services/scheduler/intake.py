@@ -30,6 +30,7 @@ from events.state.job import JobStatus, status_of
 from events.strict import shown
 from services.bus.port import Command, Inbox, Request
 from services.clock import NewId, Pen
+from services.entity import load_job
 from services.errors import Conflict
 from services.log.port import Entry, EventLog
 from services.persist import append, persistently
@@ -187,7 +188,8 @@ class Intake:
         except Refused as no:
             problem = Problem(code=no.refusal, message=no.message, field="$.job_id")
             return Reply(job_id=asked.job_id, error=problem)
-        status = str(status_of(decided.state) or "")
+        after = await persistently(partial(load_job, self._ledger, asked.job_id), "canceling")
+        status = str(status_of(after) or "")
         return Reply(job_id=asked.job_id, status=status, seq=decided.seq)
 
     async def _cancel_durably(self, command: Command) -> None:

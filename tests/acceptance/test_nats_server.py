@@ -119,6 +119,7 @@ async def test_the_directory_is_free_after_a_stop(settings: ServerSettings) -> N
     for _ in range(3):
         async with NatsServer(settings) as server:
             await greeting(server)
+            assert server.running
 
 
 async def test_credentials_and_port_outlive_the_owner(settings: ServerSettings) -> None:

@@ -26,6 +26,7 @@ from events.media import EncodeStats, MadeFile
 from events.spec import JobSpec, Priority, Queue
 from events.subjects import Subject
 from projections.store import Store
+from services.projector.service import GC_THRESHOLDS
 
 EVENTS = 100_000
 BATCHES = (100, 200, 1_000, 5_000)
@@ -121,6 +122,7 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else EVENTS
     recorded = events(count)
     gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     results: dict[str, list[dict[str, float]]] = {}
     for batch in BATCHES:
         part = recorded[: max(count // 5, 1)] if batch < 1_000 else recorded

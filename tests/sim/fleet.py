@@ -33,7 +33,7 @@ from services.worker.service import run_worker
 from tests.fakes import Disk, FakeExecutor, LoopClock, machine, made
 from tests.sim.faults import Crash, Dice, Line, Odds
 
-TROUBLE_S = 35.0
+TROUBLE_S = 28.0
 """How long faults are rolled for."""
 PATIENCE_S = 1800.0
 """By then every job has ended, or something hangs."""
@@ -212,7 +212,7 @@ class Fleet:
                     scope.cancel()
                 case "cut":
                     self._dice.met["partition"] += 1
-                    await line.cut(self._random.uniform(15, 40))
+                    await line.cut(self._random.uniform(16, 28))
                 case _:
                     await line.cut(self._random.uniform(0, 3))
 

@@ -68,7 +68,7 @@ class _RawClient(Client):
         if self._transport is not None:
             self._transport.close()  # type: ignore[no-untyped-call] # theirs to annotate
             with suppress(OSError):
-                await self._transport.wait_closed()  # type: ignore[no-untyped-call]
+                await self._transport.wait_closed()  # type: ignore[no-untyped-call] # same
 
     async def subscribe_raw(self, subject: str) -> tuple[Subscription, int]:
         # Its parameter `future` is not fully typed.
