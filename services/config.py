@@ -1,5 +1,4 @@
-"""Settings of every service: one frozen struct each, with units in the names and the reason of the
-value.
+"""Settings of every service: one frozen struct each, units in the names, reasons beside the values.
 
 A setting comes from, in this order: a command-line option, an environment variable `FFRTMP_<NAME>`
 (`FFRTMP_SLOTS=4`), a TOML file, the default here. It is read and validated once, by the command
@@ -54,7 +53,7 @@ class SchedulerSettings(Struct, frozen=True, kw_only=True):
     """A job that no registered node could ever run is rejected after this."""
     retry_base_s: PositiveSeconds = 5.0
     retry_max_s: PositiveSeconds = 300.0
-    """Back-off is min(base * 2^failures, max), with jitter derived from the job's id."""
+    """Back-off is min(base * 2^(failures - 1), max), with jitter derived from the job's id."""
     crashes_max: Annotated[int, Meta(ge=1)] = 5
     """A job that took this many attempts down with their nodes is poison and fails."""
 

@@ -26,25 +26,18 @@ class Inlet:
         listed = ", ".join(map(str, columns))
         sql = f"SELECT {listed} FROM {table} LIMIT 0"  # noqa: S608 - our own names
         empty = connection.sql(sql)
-        self._schema: Any = _plain(empty.to_arrow_table().schema)
-        self._table: Any = self._schema.empty_table()
+        schema: Any = empty.to_arrow_table().schema
+        self._kind: Any = pa.struct([pa.field(field.name, field.type) for field in schema])
+        self._batch: Any = pa.RecordBatch.from_struct_array(pa.array([], self._kind))
 
     def fill(self, rows: Sequence[Row]) -> None:
         """Hold these rows until others come."""
-        columns = zip(*rows, strict=True) if rows else ([] for _ in self._schema)
-        arrays = [
-            pa.array(column, field.type)
-            for column, field in zip(columns, self._schema, strict=True)
-        ]
-        self._table = pa.Table.from_arrays(arrays, schema=self._schema)
+        # as one array of structs: half the time of an array for each column
+        self._batch = pa.RecordBatch.from_struct_array(pa.array(rows, self._kind))
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """Hand the rows to DuckDB (Arrow PyCapsule interface)."""
-        return self._table.__arrow_c_stream__(requested_schema)
-
-
-def _plain(schema: Any) -> Any:  # noqa: ANN401 - pyarrow has no types
-    return pa.schema([pa.field(field.name, field.type) for field in schema])
+        return self._batch.__arrow_c_stream__(requested_schema)
 
 
 def read_rows(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[dict[str, object]]:

@@ -27,8 +27,8 @@ from services.backbone import Backbone
 from services.bus.port import Request
 from services.clock import Clock
 from services.config import ProjectorSettings
+from services.log.persist import persistently
 from services.log.port import EventLog
-from services.persist import persistently
 from services.projector.intake import Intake
 
 SERVICE_NAME = "ffrtmp-query"

@@ -4,9 +4,9 @@ from datetime import datetime
 
 from events.ids import JobId
 from events.state.job import Ended, JobStatus, Pending
-from services.entity import load_job
+from services.log.entity import load_job
+from services.log.persist import persistently
 from services.log.port import EventLog
-from services.persist import persistently
 from services.scheduler.job import Orphan, Release
 from services.scheduler.upkeep import Draft, decided
 from services.scheduler.world import World

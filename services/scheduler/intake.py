@@ -30,10 +30,10 @@ from events.state.job import JobStatus, status_of
 from events.strict import shown
 from services.bus.port import Command, Inbox, Request
 from services.clock import NewId, Pen
-from services.entity import load_job
 from services.errors import Conflict
+from services.log.entity import load_job
+from services.log.persist import append, persistently
 from services.log.port import Entry, EventLog
-from services.persist import append, persistently
 from services.scheduler.job import Cancel, Refused, Submit
 from services.scheduler.transact import transact
 

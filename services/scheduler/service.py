@@ -23,8 +23,8 @@ from services.backbone import Backbone
 from services.clock import Clock, NewId, Pen, random_id
 from services.config import SchedulerSettings
 from services.errors import Conflict
+from services.log.persist import append, persistently
 from services.log.port import Batch, Entry, Outcome
-from services.persist import append, persistently
 from services.scheduler import upkeep
 from services.scheduler.dependencies import dependency_drafts
 from services.scheduler.intake import Intake

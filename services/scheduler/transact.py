@@ -6,8 +6,8 @@ from events import subjects
 from events.ids import JobId
 from events.state.job import JobState
 from services.clock import Pen
-from services.entity import load_job
 from services.errors import Conflict
+from services.log.entity import load_job
 from services.log.port import Entry, EventLog
 from services.scheduler.job import JobCommand, decide
 

@@ -17,10 +17,10 @@ from events.ids import JobId
 from events.job import Canceled, Completed, Declined, JobFact, Started
 from events.state.job import Ended, Held, JobState, JobStatus
 from services.clock import Pen
-from services.entity import load_job
 from services.errors import Conflict
+from services.log.entity import load_job
+from services.log.persist import append, persistently
 from services.log.port import Entry, EventLog
-from services.persist import append, persistently
 
 TOGETHER_MAX = 500
 """Most outcomes in one append."""

@@ -13,10 +13,10 @@ from events.media import MadeFile
 from events.state.job import Ended, JobState, JobStatus
 from services.clock import Pen
 from services.contain import contained
-from services.entity import load_job
 from services.errors import Conflict
+from services.log.entity import load_job
+from services.log.persist import append, persistently
 from services.log.port import Entry, EventLog
-from services.persist import append, persistently
 from services.worker.journal import Journal
 from services.worker.port import Executor, Made, Work
 

@@ -18,8 +18,8 @@ from services.backbone import Backbone
 from services.clock import Clock, Pen
 from services.config import WorkerSettings
 from services.errors import LogUnavailable
+from services.log.persist import append
 from services.log.port import Batch, Entry
-from services.persist import append
 from services.worker.attempts import Attempts, Tools
 from services.worker.journal import Journal
 from services.worker.noexecutor import NoExecutor

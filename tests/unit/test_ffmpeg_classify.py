@@ -1,7 +1,7 @@
 import pytest
 
 from events.job import FailureClass
-from events.media import Audio, Container, Video
+from events.media import Audio, AudioCodec, Container, Video, VideoCodec
 from services.worker.ffmpeg.classify import Verdict, classify, clean, premature_end
 from services.worker.ffmpeg.inspect import Least, Media, Stream, mismatch, parse
 from services.worker.ffmpeg.plan import Rendition
@@ -110,7 +110,12 @@ def test_a_file_is_described_by_header_and_words() -> None:
 
 
 RENDITION = Rendition(
-    path="x.mp4", container=Container.MP4, video=Video(width=320, height=240), audio=Audio()
+    path="x.mp4",
+    container=Container.MP4,
+    codec=VideoCodec.H264,
+    video=Video(width=320, height=240),
+    audio_codec=AudioCodec.AAC,
+    audio=Audio(),
 )
 WHOLE = Media(streams=(VIDEO, SOUND), duration_s=10.0)
 

@@ -29,8 +29,8 @@ from events.spec import JobSpec
 from services.clock import Pen
 from services.errors import Conflict, LogUnavailable
 from services.log.memory import MemoryLog
+from services.log.persist import append, persistently
 from services.log.port import Entry, Outcome
-from services.persist import append, persistently
 from services.worker import outcomes as module
 from services.worker.outcomes import Outcomes
 from tests.fakes import LoopClock
