@@ -10,7 +10,7 @@ from events.job import Attempt
 from events.spec import JobSpec
 
 Epoch: TypeAlias = Annotated[int, Meta(ge=1)]
-"""Counts the starts of a node's worker; attempts of an earlier epoch are gone."""
+"""Grows with each start of a node's worker; attempts of an earlier epoch are gone."""
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 
 

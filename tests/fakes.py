@@ -21,6 +21,10 @@ Play: TypeAlias = Callable[[Work, Report], Awaitable[Result]]
 """What an attempt does, as a test wants it."""
 
 
+EPOCH = int(T0.timestamp())
+"""The epoch of a worker that starts first, at `T0`."""
+
+
 class LoopClock:
     """The time of the event loop, as an instant too: on a virtual loop both are virtual."""
 

@@ -1,7 +1,6 @@
 -- The jobs as one set-wise statement derives them from the audit alone: what the fold in Python is
 -- checked against. Exact for every history that deciders write, with whatever losers add to it: an
--- attempt's fact counts while that attempt is the job's newest and not over, and no fact counts
--- after the end of the job.
+-- attempt's fact counts until the attempt is over, and no fact counts after the end of the job.
 WITH facts AS (
     SELECT
         seq,
@@ -14,18 +13,10 @@ WITH facts AS (
             'assigned', 'declined', 'started', 'paused', 'resumed',
             'attempt_failed', 'attempt_lost', 'completed'
         ) AS fenced,
-        count(*) FILTER (WHERE fact = 'assigned') OVER (PARTITION BY job_no ORDER BY seq) AS newest
-    FROM audit
-    WHERE job_no IS NOT NULL AND problem IS NULL
-),
-
-current_facts AS (
-    SELECT
-        *,
         min(seq) FILTER (WHERE fact IN ('declined', 'attempt_failed', 'attempt_lost'))
             OVER (PARTITION BY job_no, attempt) AS attempt_end
-    FROM facts
-    WHERE NOT fenced OR attempt = newest
+    FROM audit
+    WHERE job_no IS NOT NULL AND problem IS NULL
 ),
 
 live_facts AS (
@@ -33,7 +24,7 @@ live_facts AS (
         *,
         min(seq) FILTER (WHERE fact IN ('completed', 'failed', 'canceled', 'rejected'))
             OVER (PARTITION BY job_no) AS job_end
-    FROM current_facts
+    FROM facts
     WHERE NOT fenced OR attempt_end IS NULL OR seq <= attempt_end
 ),
 

@@ -85,7 +85,11 @@ class Intake:
         """Decide durable commands as they come; each is acknowledged when its fact is stored."""
         async with inbox.receive() as batches:
             async for commands in batches:
-                await self._obey(commands)
+                try:
+                    await self._obey(commands)
+                except Conflict as race:
+                    _log.warning("command.contended", error=str(race), commands=len(commands))
+                    continue  # not acknowledged: they come again
                 await persistently(partial(inbox.acknowledge, commands), "acknowledging")
 
     async def _obey(self, commands: Sequence[Command]) -> None:

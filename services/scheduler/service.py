@@ -4,12 +4,13 @@ Any number may run on one log. Each append carries the sequence of the state it 
 two schedulers that decide alike lose races, never jobs.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from enum import StrEnum
 
 import anyio
 import anyio.abc
+import msgspec
 import structlog
 from msgspec import Struct
 
@@ -35,10 +36,11 @@ from services.scheduler.world import World
 
 TICK_S = 0.25
 """How often time-outs are looked at."""
-TOLD_JOBS_MAX = 200
-"""Most jobs in one `Assignments` fact: a fact stays far below the log's largest message."""
+TOLD_BYTES_MAX = 256 * 1024
+"""A fact with more assignments than this is split: it stays far below the log's largest message."""
 SERVICE_NAME = "ffrtmp"
 
+_encode = msgspec.json.Encoder().encode
 _log = structlog.get_logger()
 
 
@@ -246,9 +248,9 @@ class Scheduler:
     async def _tell(self, given: dict[NodeId, list[Assignment]]) -> None:
         """Write each node's assignments on its own subject, where its worker reads."""
         entries = [
-            Entry(self._pen.write(subjects.node(node), Assignments(jobs=tuple(part))))
+            Entry(self._pen.write(subjects.node(node), Assignments(jobs=part)))
             for node, jobs in given.items()
-            for part in (jobs[at : at + TOLD_JOBS_MAX] for at in range(0, len(jobs), TOLD_JOBS_MAX))
+            for part in parts(jobs)
         ]
         if entries:
             await append(self._ledger, entries, "assigning")
@@ -312,3 +314,18 @@ class Scheduler:
         self._speaking.clear()
         if entries:
             await append(self._ledger, entries, "watching nodes")
+
+
+def parts(assignments: Sequence[Assignment]) -> Iterator[tuple[Assignment, ...]]:
+    """Split assignments, in order, so that none but a single large one exceeds `TOLD_BYTES_MAX`."""
+    part: list[Assignment] = []
+    size = 0
+    for assignment in assignments:
+        more = len(_encode(assignment))
+        if part and size + more > TOLD_BYTES_MAX:
+            yield tuple(part)
+            part, size = [], 0
+        part.append(assignment)
+        size += more
+    if part:
+        yield tuple(part)

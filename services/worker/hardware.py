@@ -14,24 +14,13 @@ import gpustat
 import psutil
 import pynvml
 from anyio import to_thread
-from msgspec import Struct
 
 from events.node import Gpu, Hardware
 from events.telemetry import GpuLoad
+from services.worker.port import Load
 
 MIB = 2**20
 """gpustat counts memory in these."""
-
-
-class Load(Struct, frozen=True, kw_only=True):
-    """How busy the machine is, in the words of `events.telemetry.Heartbeat`."""
-
-    cpu_percent: float
-    """Of all CPU threads together, since the reading before; 0 at the first."""
-    memory_free_bytes: int
-    """What can be had without swapping."""
-    disk_free_bytes: int
-    gpus: tuple[GpuLoad, ...]
 
 
 class LoadReader:

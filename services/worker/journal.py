@@ -5,6 +5,7 @@ nothing of it is left to do.
 """
 
 import os
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -23,14 +24,19 @@ class Journal:
         self._attempts = work_dir / "attempts"
         self._attempts.mkdir(parents=True, exist_ok=True)
 
-    def next_epoch(self) -> int:
-        """Count this start of the worker and return its number, from 1."""
+    def next_epoch(self, now: datetime) -> int:
+        """Return a number above that of every earlier start of this node.
+
+        It is the time in seconds, or one more than the last: so it grows also when the work
+        directory was lost, and when the clock was set back.
+        """
         try:
             last = int(self._epoch_file.read_text())
         except (FileNotFoundError, ValueError):
             last = 0
-        _replace(self._epoch_file, str(last + 1).encode())
-        return last + 1
+        epoch = max(last + 1, int(now.timestamp()))
+        _replace(self._epoch_file, str(epoch).encode())
+        return epoch
 
     def begin(self, work: Work) -> None:
         """Remember that files of this attempt may exist from now on."""

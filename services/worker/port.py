@@ -90,7 +90,9 @@ class Load(Struct, frozen=True, kw_only=True):
     """How busy the node's machine is."""
 
     cpu_percent: float = 0.0
+    """Of all CPU threads together, since the reading before; 0 at the first."""
     memory_free_bytes: int = 0
+    """What can be had without swapping."""
     disk_free_bytes: int = 0
     gpus: tuple[GpuLoad, ...] = ()
 

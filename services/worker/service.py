@@ -67,6 +67,7 @@ class Worker:
         self, backbone: Backbone, settings: WorkerSettings, machine: Machine, *, clock: Clock
     ) -> None:
         self._ledger = backbone.ledger
+        self._clock = clock
         self._telemetry = backbone.telemetry
         self._settings = settings
         self._machine = machine
@@ -90,7 +91,7 @@ class Worker:
         """Clear up after an earlier worker of this node, then offer its slots."""
         for work in self._tools.journal.unfinished():
             await self._tools.promoter.clear_up(work, self._executor_of(work.spec.engine))
-        self._epoch = self._tools.journal.next_epoch()
+        self._epoch = self._tools.journal.next_epoch(self._clock.now())
         labels = sorted(self._settings.labels.items())
         fact = Registered(
             epoch=self._epoch,

@@ -14,6 +14,7 @@ from events.state.job import JobState, evolve
 from projections import store as store_module
 from projections.errors import OutOfOrder, StoreBusy, StoreUnusable
 from projections.fold import jobs as job_fold
+from projections.storage import resume as resume_module
 from projections.store import Store
 from tests.projecting import N1, Ledger, apply, everything, fleet, folded, projected, rows
 
@@ -261,6 +262,7 @@ def test_an_entity_that_cannot_be_folded_is_parked_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_fold, "evolve", broken_for("bad"))
+    monkeypatch.setattr(resume_module, "evolve", broken_for("bad"))
     ledger = Ledger()
     for job in ("bad", "good"):
         ledger.job(

@@ -25,7 +25,7 @@ from events.media import MadeFile
 from events.node import Available, Drained
 from events.spec import Engine, JobSpec
 from services.worker.port import Broken, Made
-from tests.fakes import FakeExecutor, Gates, fail_at_once, make_at_once
+from tests.fakes import EPOCH, FakeExecutor, Gates, fail_at_once, make_at_once
 from tests.sites import Site
 
 pytestmark = pytest.mark.anyio
@@ -150,8 +150,8 @@ class TestSlots:
             taken = await site.until_node(Available)
             gates.end("a", MADE)
             left = await site.until_node(Available, after=taken.seq)
-        assert taken.fact == Available(epoch=1, slots=2, free=1)
-        assert left.fact == Available(epoch=1, slots=2, free=2)
+        assert taken.fact == Available(epoch=EPOCH, slots=2, free=1)
+        assert left.fact == Available(epoch=EPOCH, slots=2, free=2)
 
     async def test_room_is_reported_once_more_after_declining(
         self, site: Site, gates: Gates
@@ -162,7 +162,7 @@ class TestSlots:
             report = await site.until_node(Available, after=declined.seq)
             for job in "ab":
                 gates.end(job, MADE)
-        assert report.fact == Available(epoch=1, slots=2, free=0)
+        assert report.fact == Available(epoch=EPOCH, slots=2, free=0)
 
 
 class TestFence:
@@ -189,7 +189,7 @@ class TestFence:
             taken = await site.until_node(Available)
             left = await site.until_node(Available, after=taken.seq)
         assert site.executor.begun == []
-        assert left.fact == Available(epoch=1, slots=2, free=2)
+        assert left.fact == Available(epoch=EPOCH, slots=2, free=2)
         assert await site.story("a") == ["attempt_lost"]
 
     async def test_a_superseded_attempt_ends_unheard_and_loses_its_files(
@@ -316,8 +316,8 @@ class TestDrain:
             drained = await site.until_node(Drained)
         completed = await site.until("a", Promoted)
         assert (refused.fact, drained.fact) == (
-            Available(epoch=1, slots=0, free=0),
-            Drained(epoch=1),
+            Available(epoch=EPOCH, slots=0, free=0),
+            Drained(epoch=EPOCH),
         )
         assert completed.seq < drained.seq
 

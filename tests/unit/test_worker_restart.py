@@ -1,5 +1,6 @@
 """A worker that starts again settles what the one before it has left, then offers its slots."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from events.media import MadeFile
 from events.node import Registered
 from services.worker.journal import Journal
 from services.worker.port import Made, Work
-from tests.fakes import FakeExecutor, make_at_once
+from tests.fakes import EPOCH, T0, FakeExecutor, make_at_once
 from tests.sites import Site, work
 
 pytestmark = pytest.mark.anyio
@@ -116,7 +117,11 @@ class TestClearingUp:
             async with site.worker():
                 pass
         epochs = [event.fact for event in await site.on_node(Registered)]
-        assert [fact.epoch for fact in epochs if isinstance(fact, Registered)] == [1, 2, 3]
+        assert [fact.epoch for fact in epochs if isinstance(fact, Registered)] == [
+            EPOCH,
+            EPOCH + 1,
+            EPOCH + 2,
+        ]
 
 
 class TestFilesThatCannotBeTouched:
@@ -170,4 +175,9 @@ class TestJournal:
     def test_an_epoch_that_cannot_be_read_begins_anew(self, tmp_path: Path, content: str) -> None:
         journal = Journal(tmp_path)
         (tmp_path / "epoch").write_text(content)
-        assert [journal.next_epoch(), journal.next_epoch()] == [1, 2]
+        assert [journal.next_epoch(T0), journal.next_epoch(T0)] == [EPOCH, EPOCH + 1]
+
+    def test_an_epoch_grows_when_the_clock_was_set_back(self, tmp_path: Path) -> None:
+        journal = Journal(tmp_path)
+        first = journal.next_epoch(T0)
+        assert journal.next_epoch(T0 - timedelta(days=1)) == first + 1

@@ -1,9 +1,6 @@
 """Looks at this machine and puts together what a worker on it offers."""
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-
-from msgspec import structs
 
 from events.spec import Engine
 from services.clock import Clock
@@ -12,7 +9,7 @@ from services.worker.ffmpeg.executor import FfmpegExecutor, FfmpegSettings
 from services.worker.ffmpeg.locate import capabilities, locate
 from services.worker.hardware import LoadReader, read_hardware
 from services.worker.noop import NoopExecutor
-from services.worker.port import Executor, Load, Machine
+from services.worker.port import Executor, Machine
 
 
 async def look(settings: WorkerSettings, *, cache_dir: Path, clock: Clock, version: str) -> Machine:
@@ -42,14 +39,7 @@ async def look(settings: WorkerSettings, *, cache_dir: Path, clock: Clock, versi
             *(("gpu",) if hardware.gpus else ()),
         ),
         hardware=hardware,
-        read_load=_load_of(LoadReader(settings.work_dir)),
+        read_load=LoadReader(settings.work_dir).read,
         address=hardware.hostname,
         version=version,
     )
-
-
-def _load_of(reader: LoadReader) -> Callable[[], Awaitable[Load]]:
-    async def read() -> Load:
-        return Load(**structs.asdict(await reader.read()))
-
-    return read
