@@ -80,6 +80,8 @@ class Pending(_Known, frozen=True, kw_only=True):
 class Waiting(_Known, frozen=True, kw_only=True):
     """May be assigned."""
 
+    since: datetime
+
 
 class Held(_Known, frozen=True, kw_only=True):
     """One node has it."""
@@ -145,7 +147,7 @@ def _submitted(state: JobState, fact: facts.Submitted, at: Recorded) -> JobState
     terms = Terms(at.seq, at.time, spec, spec.queue, spec.priority)
     if spec.not_before is not None or spec.depends_on:
         return Pending(version=at.seq, terms=terms, not_before=spec.not_before)
-    return Waiting(version=at.seq, terms=terms)
+    return Waiting(version=at.seq, terms=terms, since=at.time)
 
 
 def _rejected(state: JobState, _: facts.Rejected, at: Recorded) -> JobState:
@@ -283,6 +285,7 @@ def _waiting(state: Pending | Held | Halted, at: Recorded) -> Waiting:
         attempt=state.attempt,
         failures=state.failures,
         crashes=state.crashes,
+        since=at.time,
     )
 
 

@@ -6,6 +6,7 @@ computed from the state, so a scheduler that has just started has them at once.
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import islice
 
 from msgspec import Struct
 
@@ -17,6 +18,8 @@ from services.config import SchedulerSettings
 from services.scheduler.job import GiveUp, JobCommand, Reject, Release, RetryPolicy, Settle, decide
 from services.scheduler.world import World
 
+LOOKED_AT_MAX = 1_000
+"""Most jobs of one requirement set looked at in one pass."""
 REJECTED_A_PASS_MAX = 100
 """Most unplaceable jobs rejected in one pass; the next pass goes on."""
 
@@ -85,16 +88,16 @@ def reject_unplaceable(world: World, now: datetime, settings: SchedulerSettings)
 
 
 def _waiting_since(world: World, requirement: frozenset[str], before: datetime) -> list[JobId]:
-    found: list[JobId] = []
     walk = world.ready.ordered(requirement)
-    for _, _, job in walk:
-        state = world.job(job)
-        if isinstance(state, Waiting) and state.terms.submitted_at < before:
-            found.append(job)
-        if len(found) >= REJECTED_A_PASS_MAX:
-            break
+    found = [job for _, _, job in islice(walk, LOOKED_AT_MAX) if _since(world, job) < before]
     walk.close()
-    return found
+    return found[:REJECTED_A_PASS_MAX]
+
+
+def _since(world: World, job: JobId) -> datetime:
+    state = world.job(job)
+    assert isinstance(state, Waiting), "only waiting jobs are ready"
+    return state.since
 
 
 def _loss(

@@ -105,7 +105,7 @@ def history(drawn: Sequence[tuple[int, int]]) -> list[Recorded]:
         state = states.get(job, INITIAL)
         over = 0 if isinstance(state, Absent) else state.attempt - isinstance(state, Held)
         may = losers(over) if over and choice % 5 == 0 else legal(state)
-        ledger.job(f"j{job}", may[choice % len(may)])
+        ledger.job(f"j{job}", may[choice // 5 % len(may)])
         states[job] = evolve(state, ledger.recorded[-1])
     return ledger.recorded
 

@@ -120,7 +120,7 @@ class TestAcceptance:
         assert status_of(INITIAL) is None
 
     def test_a_submitted_job_waits_for_a_node(self) -> None:
-        assert state_after(SUBMITTED) == Waiting(version=1, terms=TERMS)
+        assert state_after(SUBMITTED) == Waiting(version=1, terms=TERMS, since=instant(1))
 
     def test_a_job_with_a_start_time_is_pending(self) -> None:
         spec = replace(SPEC, not_before=instant(60))
@@ -137,7 +137,7 @@ class TestAcceptance:
     def test_a_pending_job_is_queued_when_what_it_waits_for_is_there(self) -> None:
         spec = replace(SPEC, not_before=instant(60))
         assert state_after(Submitted(spec=spec), QUEUED) == Waiting(
-            version=2, terms=replace(TERMS, spec=spec)
+            version=2, terms=replace(TERMS, spec=spec), since=instant(2)
         )
 
     def test_a_refused_request_leaves_a_rejected_job(self) -> None:
@@ -151,12 +151,12 @@ class TestAcceptance:
 
     def test_a_second_submission_changes_nothing(self) -> None:
         again = Submitted(spec=JobSpec(queue=Queue.BATCH))
-        assert state_after(SUBMITTED, again) == Waiting(version=2, terms=TERMS)
+        assert state_after(SUBMITTED, again) == Waiting(version=2, terms=TERMS, since=instant(1))
 
     def test_a_new_rank_is_kept_beside_the_specification(self) -> None:
         new_rank = Reprioritized(queue=Queue.BATCH, priority=Priority.LOW)
         terms = Terms(1, instant(1), SPEC, Queue.BATCH, Priority.LOW)
-        assert state_after(SUBMITTED, new_rank) == Waiting(version=2, terms=terms)
+        assert state_after(SUBMITTED, new_rank) == Waiting(version=2, terms=terms, since=instant(1))
 
 
 class TestAttempts:
@@ -165,7 +165,7 @@ class TestAttempts:
 
     def test_an_assignment_out_of_turn_changes_nothing(self) -> None:
         assert state_after(SUBMITTED, Assigned(node=N1, attempt=2)) == Waiting(
-            version=2, terms=TERMS
+            version=2, terms=TERMS, since=instant(1)
         )
         second = Assigned(node=N2, attempt=2)
         assert state_after(SUBMITTED, ASSIGNED, second) == replace(HELD, version=3)
@@ -173,7 +173,7 @@ class TestAttempts:
     def test_a_declined_job_waits_again_and_keeps_its_count(self) -> None:
         declined = Declined(node=N1, attempt=1)
         assert state_after(SUBMITTED, ASSIGNED, declined) == Waiting(
-            version=3, terms=TERMS, attempt=1
+            version=3, terms=TERMS, attempt=1, since=instant(3)
         )
 
     def test_a_started_attempt_can_no_longer_be_declined(self) -> None:

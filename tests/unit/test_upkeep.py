@@ -224,6 +224,15 @@ class TestRejectUnplaceable:
         drafts = upkeep.reject_unplaceable(told.world, instant(3600), SETTINGS)
         assert [draft.job for draft in drafts] == jobs[:-1]
 
+    def test_the_wait_for_a_start_time_does_not_count(self) -> None:
+        told = Told()
+        told.register("n1", 1)
+        told.submit(JOB, noop(requires=["gpu"], not_before=instant(3000)), at=T0)
+        told.job(JOB, Queued(after=QueuedAfter.START_TIME), at=instant(3000))
+        assert upkeep.reject_unplaceable(told.world, instant(3100), SETTINGS) == []
+        (draft,) = upkeep.reject_unplaceable(told.world, instant(3121), SETTINGS)
+        assert draft.job == JOB
+
 
 class Ledger:
     """A world that has folded part of a ledger."""
