@@ -27,11 +27,14 @@ class Intake:
         self._events += batch
         self._tell()
 
-    async def take(self) -> Batch:
-        """Return the next batch, never an empty one."""
+    async def take(self, gather_s: float = 0.0) -> Batch:
+        """Return the next batch, never an empty one.
+
+        Gathers for `gather_s` at least, unless the batch is full before.
+        """
         while not self._events:
             await self._changed.wait()
-        with anyio.move_on_after(self._batch_s):
+        with anyio.move_on_after(max(self._batch_s, gather_s)):
             while len(self._events) < self._batch_events_max:
                 await self._changed.wait()
         batch = self._events[: self._batch_events_max]

@@ -1,6 +1,7 @@
 """Laws of the projection: what holds for every history, however it is cut into batches."""
 
 import functools
+import random
 import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -41,8 +42,16 @@ SPECS = (
     JobSpec(depends_on=(JobId("other"),), queue=Queue.LIVE),
 )
 
-draws = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 10**6)), min_size=1, max_size=60)
-"""Which job has the next fact, and which of those that may follow it is."""
+EVENTS_MAX = 150
+
+
+def throws(seed: int, count: int) -> list[tuple[int, int]]:
+    """Return which job has the next fact, and which of those that may follow it is."""
+    dice = random.Random(seed)
+    return [(dice.randrange(4), dice.randrange(10**6)) for _ in range(count)]
+
+
+draws = st.builds(throws, st.integers(0, 2**32), st.integers(1, EVENTS_MAX))
 
 
 def legal(state: JobState) -> Sequence[JobFact]:
