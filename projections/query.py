@@ -24,9 +24,8 @@ import duckdb
 import msgspec
 from msgspec import Struct
 
-from events.requests import Problem
+from events.requests import Problem, QueryRequest, QueryResult
 from projections.storage.arrow import Unreadable, read_chunks
-from projections.wire import QueryRequest, QueryResult
 
 CHUNK_ROWS = 500
 CLOSE_S_MAX = 2.0

@@ -14,8 +14,8 @@ from typing import TypeAlias, TypeVar
 import msgspec
 from msgspec import Struct
 
+from events.requests import Params, QueryResult, Value
 from projections.errors import QueryRefused
-from projections.wire import Params, QueryResult, Value
 
 Ask: TypeAlias = Callable[[str, Params], Awaitable[QueryResult]]
 LIMIT = 100

@@ -142,7 +142,7 @@ class Store:
         self._connection.begin()
         with self._rolled_back():
             for what in _EXPIRING:
-                delete = f"DELETE FROM {what} time < make_timestamptz(?)"  # noqa: S608 - our own names
+                delete = f"DELETE FROM {what} time < make_timestamptz(?)"  # noqa: S608 - our names
                 self._connection.execute(delete, [cut])
             self._connection.commit()
 

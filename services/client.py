@@ -18,11 +18,12 @@ from events.requests import (
     BULK_JOBS_MAX,
     CancelJob,
     Problem,
+    QueryRequest,
+    QueryResult,
     Reply,
     SubmitJob,
 )
 from events.subjects import Subject
-from projections.wire import QueryRequest, QueryResult
 from services.bus.port import Bus
 from services.errors import LogUnavailable, QueryRefused, UnreadableAnswer
 
@@ -88,9 +89,9 @@ class Client:
         while True:
             try:
                 return _read(await self._bus.request(subject, body, timeout_s=timeout_s), kind)
-            except LogUnavailable:
+            except LogUnavailable as error:
                 if anyio.current_time() + TRY_AGAIN_S >= end_s:
-                    raise
+                    raise LogUnavailable(f"{error}; {_missing(subject)}") from error
             await anyio.sleep(TRY_AGAIN_S)
 
 
@@ -119,6 +120,12 @@ def _results(answer: _BulkAnswer, asked: int) -> tuple[Reply, ...]:
     if len(answer.results) != asked:
         raise UnreadableAnswer(f"{asked} jobs submitted, {len(answer.results)} answers received")
     return answer.results
+
+
+def _missing(subject: Subject) -> str:
+    """Return who should have answered, and what to do."""
+    who = "projector" if subject == subjects.QUERY else "scheduler"
+    return f"is a {who} running? to ask again is safe"
 
 
 def _read(body: bytes, kind: type[T]) -> T:

@@ -18,8 +18,7 @@ import msgspec
 import psutil
 
 from events import subjects
-from events.requests import BULK_JOBS_MAX, Replies
-from projections.wire import QueryRequest, QueryResult
+from events.requests import BULK_JOBS_MAX, QueryRequest, QueryResult, Replies
 from services.backbone import Backbone
 from services.log.jetstream.backbone import open_backbone
 from services.nats_server import NatsServer

@@ -152,6 +152,11 @@ def shortened(text: str, width: int) -> str:
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
+def printable(text: str) -> str:
+    """Return `text` without control characters: what others wrote must not steer a terminal."""
+    return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def _look(looks: dict[JobStatus, Look] | dict[NodeStatus, Look], status: str) -> Look:
     found = next((look for known, look in looks.items() if known == status), None)
     return Look("?", str(status), _GRAY) if found is None else found

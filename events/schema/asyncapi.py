@@ -10,27 +10,15 @@ from events.codec import FACT_TYPES
 from events.schema.catalog import (
     CHANNELS,
     OPERATIONS,
-    QUESTION_SUMMARY,
     Channel,
     Operation,
 )
 from events.schema.documents import Schema, published_name
 from events.schema.prose import summary
 from events.strict import Json
-from events.subjects import QUERY
 
 VERSION = "0.1.0"
 """Release whose vocabulary this is; the project's own version."""
-
-_QUESTIONS: Schema = {
-    "query": {"name": "query", "summary": "One SELECT.", "payload": {"type": "object"}},
-    "query_result": {
-        "name": "query_result",
-        "summary": "Columns and rows, or why not.",
-        "payload": {"type": "object"},
-    },
-}
-"""Questions to the read model belong to `projections`, which these documents know nothing of."""
 
 
 def asyncapi() -> Schema:
@@ -63,16 +51,10 @@ def _channels() -> Schema:
     }
     replies = sorted({published_name(op.reply) for op in OPERATIONS if op.reply is not None})
     asides: Schema = {
-        "query": {
-            "address": QUERY,
-            "summary": QUESTION_SUMMARY,
-            "description": _kept(""),
-            "messages": _links("query"),
-        },
         "inbox": {
             "address": None,
             "summary": "Where the asker listens: the reply subject of its request.",
-            "messages": _links(*replies, "query_result"),
+            "messages": _links(*replies),
         },
     }
     return facts | requests | asides
@@ -102,7 +84,6 @@ def _operations() -> Schema:
         for channel in CHANNELS
     }
     receiving: Schema = {operation.name: _operation(operation) for operation in OPERATIONS}
-    receiving["query"] = _received("query", QUESTION_SUMMARY, "query_result")
     return sending | receiving
 
 
@@ -129,7 +110,7 @@ def _messages() -> Schema:
     facts: Schema = {tag: _message(tag, fact) for tag, fact in FACT_TYPES.items()}
     kinds = [kind for op in OPERATIONS for kind in (op.request, op.reply) if kind is not None]
     others: Schema = {published_name(kind): _message(published_name(kind), kind) for kind in kinds}
-    return facts | others | _QUESTIONS
+    return facts | others
 
 
 def _message(name: str, kind: type[Struct]) -> Schema:

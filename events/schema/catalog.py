@@ -9,7 +9,15 @@ from events.codec import FACT_TYPES, Fact
 from events.ids import TOKEN_PATTERN
 from events.job import JobFact
 from events.node import NodeFact
-from events.requests import CancelJob, Replies, Reply, SubmitJob, SubmitMany
+from events.requests import (
+    CancelJob,
+    QueryRequest,
+    QueryResult,
+    Replies,
+    Reply,
+    SubmitJob,
+    SubmitMany,
+)
 from events.telemetry import Heartbeat, LogChunk, Progress
 
 
@@ -114,9 +122,15 @@ OPERATIONS = (
     Operation(
         "cancel", subjects.API_CANCEL, "", "Cancel a job, answered at once.", CancelJob, Reply
     ),
+    Operation(
+        "query",
+        subjects.QUERY,
+        "",
+        "Ask the read model in SQL, answered at once; read-only, with limits.",
+        QueryRequest,
+        QueryResult,
+    ),
 )
-
-QUESTION_SUMMARY = "Ask the read model in SQL, answered at once; read-only, with limits."
 
 
 def channel_of(tag: str) -> Channel:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from pathlib import Path
@@ -90,10 +91,36 @@ class Invocation:
 
     async def _work(self, task: "Callable[[Fleet], Awaitable[int]]") -> int:
         from services.client import Client  # noqa: PLC0415 - not for --help
+        from services.errors import LogUnavailable  # noqa: PLC0415 - not for --help
 
-        connect = over_nats if self.connect is None else self.connect
-        async with connect(self.url(), CLIENT) as backbone:
+        connect = self.connect
+        if connect is None:
+            from services.lifecycle import configure_logging  # noqa: PLC0415 - not for --help
+
+            configure_logging(self.environment.get("FFRTMP_LOG_LEVEL", "warning"))
+            connect = over_nats
+        async with AsyncExitStack() as stack:
+            try:
+                backbone = await stack.enter_async_context(connect(self.url(), CLIENT))
+            except LogUnavailable as error:
+                raise LogUnavailable(f"{error}; {self._whence()}") from error
             return await task(Fleet(backbone, Client(backbone.bus)))
+
+    def _whence(self) -> str:
+        """Return where the URL came from, and what to do when nobody is there."""
+        from services.cli.host.connection import read  # noqa: PLC0415 - not for --help
+
+        if self.nats:
+            return "it was given by --nats or FFRTMP_NATS"
+        connection = read(self.data_dir)
+        if connection is None:
+            return (
+                f"no `ffrtmp up` runs in {self.data_dir}: start it, or give its --data-dir, or "
+                "--nats"
+            )
+        return (
+            f"`ffrtmp up`, pid {connection.pid}, was to run it in {self.data_dir}: start it again"
+        )
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def load_settings(
 
 def _help(field: msgspec.structs.FieldInfo, words: Mapping[str, str]) -> str:
     parts = [words.get(field.name, "")]
-    if field.default is not NODEFAULT:
+    if field.default is not NODEFAULT and field.default is not None:
         parts.append(f"[default: {field.default}]")
     parts.append(f"[{settings.variable(field.name)}]")
     return " ".join(filter(None, parts))

@@ -170,6 +170,10 @@ def _of_enum(info: inspect.EnumType) -> str:
     return ", ".join(str(member.value) for member in info.cls)
 
 
+def _of_literal(info: inspect.LiteralType) -> str:
+    return ", ".join(str(value) for value in info.values)
+
+
 def _of_union(info: inspect.UnionType) -> str:
     parts = [_allowed(part) for part in info.types if not isinstance(part, inspect.NoneType)]
     return " or ".join(parts)
@@ -185,6 +189,7 @@ _DESCRIPTIONS: dict[type, Callable[[Any], str]] = {
     inspect.FloatType: _of_number,
     inspect.StrType: _of_text,
     inspect.EnumType: _of_enum,
+    inspect.LiteralType: _of_literal,
     inspect.UnionType: _of_union,
     inspect.CustomType: _of_custom,
     inspect.BoolType: lambda _: "true or false",

@@ -19,10 +19,9 @@ import msgspec
 import structlog
 
 from events import subjects
-from events.requests import InvalidRequest, Problem, decode_request
+from events.requests import InvalidRequest, Problem, QueryRequest, QueryResult, decode_request
 from projections.query import QueryGuard, QueryLimits
 from projections.store import Store
-from projections.wire import QueryRequest, QueryResult
 from services.backbone import Backbone
 from services.bus.port import Request
 from services.clock import Clock

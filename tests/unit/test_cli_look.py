@@ -2,8 +2,7 @@ import json
 
 import msgspec
 
-from events.requests import Problem
-from projections.wire import QueryRequest, QueryResult
+from events.requests import Problem, QueryRequest, QueryResult
 from services.bus.port import Request
 from tests.unit.cli_fleet import Recorder, run
 

@@ -5,12 +5,11 @@ from collections.abc import Iterator
 import pytest
 from msgspec import structs
 
-from events.requests import Problem
+from events.requests import Params, Problem, QueryRequest, QueryResult
 from projections import read
 from projections.errors import QueryRefused
 from projections.query import QueryGuard, QueryLimits
 from projections.read import Ask, JobFilter
-from projections.wire import Params, QueryRequest, QueryResult
 from tests.projecting import fleet, instant, projected
 
 pytestmark = pytest.mark.anyio

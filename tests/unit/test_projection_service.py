@@ -14,11 +14,11 @@ from events import subjects
 from events.codec import Recorded
 from events.ids import JobId
 from events.node import Registered
+from events.requests import QueryRequest, QueryResult
 from events.spec import JobSpec
 from events.telemetry import Heartbeat
 from projections.errors import StoreBusy
 from projections.store import Store
-from projections.wire import QueryRequest, QueryResult
 from services.backbone import Backbone
 from services.clock import Pen, SystemClock
 from services.config import ProjectorSettings

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from events.requests import QueryRequest, QueryResult
 from projections.query import (
     FORBIDDEN_AS_TABLES,
     FORBIDDEN_FUNCTIONS,
@@ -16,7 +17,6 @@ from projections.query import (
     QueryLimits,
 )
 from projections.store import Store
-from projections.wire import QueryRequest, QueryResult
 from tests.projecting import everything, fleet, projected, rows
 
 LIMITS = QueryLimits(

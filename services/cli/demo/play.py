@@ -11,8 +11,8 @@ from msgspec import Struct
 from events import subjects
 from events.codec import Recorded
 from events.job import Failed, Rejected
+from events.requests import QueryRequest
 from events.state.job import JobStatus
-from projections.wire import QueryRequest
 from services.backbone import Backbone
 from services.cli.demo.media import prove
 from services.cli.demo.raw import publish

@@ -56,10 +56,13 @@ def noted(data_dir: Path, connection: Connection) -> Generator[None]:
 def locked(data_dir: Path) -> Generator[None]:
     """Own `data_dir` while the context lasts, or until this process is gone.
 
-    Raises StoreBusy naming the process that owns it.
+    Raises StoreBusy naming the process that owns it, ConfigurationError when it cannot be written.
     """
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    make_directory(data_dir, "data_dir", mode=0o700)
+    try:
+        descriptor = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _unusable("data_dir", data_dir, error) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -74,3 +77,17 @@ def locked(data_dir: Path) -> Generator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def make_directory(path: Path, setting: str, *, mode: int = 0o777) -> None:
+    """Make a directory if it is not there. Raises ConfigurationError naming the setting."""
+    try:
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unusable(setting, path, error) from error
+
+
+def _unusable(setting: str, path: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"{setting}: {error.strerror}; given: {path}; allowed: a directory that can be written"
+    )

@@ -12,9 +12,9 @@ import anyio.abc
 from msgspec import Meta, Struct
 
 import services
-from services.cli.host.connection import Connection, locked, noted
+from services.cli.host.connection import Connection, locked, make_directory, noted
 from services.cli.host.serve import host_token
-from services.errors import LogUnavailable
+from services.errors import ConfigurationError, LogUnavailable
 from services.log.jetstream.streams import StreamSettings, ensure_streams
 from services.nats_server import NatsServer, ServerSettings
 from services.supervise import (
@@ -74,13 +74,18 @@ async def running(
 ) -> AsyncGenerator[Running]:
     """Run the fleet while the context lasts, then drain it: workers first, the server last.
 
-    Raises StoreBusy when another `ffrtmp up` owns the directory.
+    Raises StoreBusy when another `ffrtmp up` owns the directory, ConfigurationError for one that
+    is missing or cannot be written.
     """
     log_dir = place.data_dir / "logs"
+    if not settings.media_root.is_dir():
+        raise ConfigurationError(
+            f"media_root: no such directory; given: {settings.media_root}; allowed: where inputs are"
+        )
     async with AsyncExitStack() as stack:
         stack.enter_context(locked(place.data_dir))
-        log_dir.mkdir(mode=0o700, exist_ok=True)
-        settings.output_root.mkdir(parents=True, exist_ok=True)
+        make_directory(log_dir, "data_dir", mode=0o700)
+        make_directory(settings.output_root, "output_root")
         url = place.nats
         if url is None:
             url = await stack.enter_async_context(_server(settings, place, on_change))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from events.spec import Engine
+from services.cli.host.connection import make_directory
 from services.clock import Clock
 from services.config import WorkerSettings
 from services.worker.ffmpeg.executor import FfmpegExecutor, FfmpegSettings
@@ -18,8 +19,8 @@ async def look(settings: WorkerSettings, *, cache_dir: Path, clock: Clock, versi
     What ffmpeg was seen to do is kept in `cache_dir`, which workers may share.
     Raises ConfigurationError when no ffmpeg works here.
     """
-    for directory in (settings.work_dir, settings.output_root):
-        directory.mkdir(parents=True, exist_ok=True)
+    make_directory(settings.work_dir, "work_dir")
+    make_directory(settings.output_root, "output_root")
     found = await locate(cache_dir)
     hardware = await read_hardware(settings.work_dir, found.version)
     ffmpeg = FfmpegExecutor(

@@ -43,11 +43,15 @@ def up(invocation: Invocation, /, **options: Any) -> None:  # noqa: ANN401 - fro
             click.echo(line(status, clock))
 
         async with running(settings, place, tell):
-            click.echo(_welcome(data_dir))
+            click.echo(_welcome(data_dir, settings))
             await anyio.sleep_forever()
 
-    from services.lifecycle import run_until_signalled  # noqa: PLC0415 - not for --help
+    from services.lifecycle import (  # noqa: PLC0415 - not for --help
+        configure_logging,
+        run_until_signalled,
+    )
 
+    configure_logging(invocation.environment.get("FFRTMP_LOG_LEVEL", "warning"))
     run_until_signalled(main, drain_s=DRAIN_S)
 
 
@@ -67,9 +71,12 @@ def line(status: ChildStatus, clock: Clock) -> str:
     return "\n".join(["  ".join(parts), *(f"          | {word}" for word in words)])
 
 
-def _welcome(data_dir: Path) -> str:
+def _welcome(data_dir: Path, settings: UpSettings) -> str:
     return (
-        f"\nThe fleet runs; its data and logs are in {data_dir}. In another terminal:\n\n"
+        f"\nThe fleet runs; its data and logs are in {data_dir}.\n"
+        f"Inputs are below {settings.media_root.absolute()}, outputs come to "
+        f"{settings.output_root.absolute()}.\n"
+        "In another terminal:\n\n"
         f"  export FFRTMP_DATA_DIR={data_dir}\n"
         "  ffrtmp jobs submit 720p30-h264 --follow\n"
         "  ffrtmp jobs list\n\n"

@@ -211,7 +211,7 @@ class _LogPrinter:
                     }
                 )
             else:
-                click.echo(f"{chunk.attempt} {chunk.stream}: {text}")
+                click.echo(f"{chunk.attempt} {chunk.stream}: {present.printable(text)}")
 
 
 def _show_list(rows: Sequence[Row]) -> None:

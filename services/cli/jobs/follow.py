@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from events import subjects
 from events.codec import Recorded
 from events.ids import JobId
-from events.job import AttemptFailed, AttemptLost, Canceled, Declined, Failed, Rejected
+from events.job import AttemptFailed, AttemptLost, Canceled, Completed, Declined, Failed, Rejected
 from events.state.job import (
     INITIAL,
     Absent,
@@ -47,6 +47,8 @@ class Sight(Struct, frozen=True, kw_only=True, omit_defaults=True):
     retrying: bool = False
     promoted: bool = False
     """Its files have their final names."""
+    files: tuple[str, ...] = ()
+    """Paths of what it made, below the output root of its node."""
 
     @property
     def over(self) -> bool:
@@ -174,9 +176,15 @@ def _seen(sight: Sight, state: JobState, recorded: Recorded) -> Sight:
         reason=_reason(recorded) or sight.reason,
         retrying=isinstance(state, Pending) and state.backoff,
         promoted=isinstance(state, Ended) and state.promoted,
+        files=_files(recorded) or sight.files,
         percent=sight.percent if held and state.attempt == sight.attempt else None,
         eta_s=sight.eta_s if held else None,
     )
+
+
+def _files(recorded: Recorded) -> tuple[str, ...]:
+    fact = recorded.fact
+    return tuple(file.path for file in fact.files) if isinstance(fact, Completed) else ()
 
 
 def _reason(recorded: Recorded) -> str:

@@ -1,5 +1,6 @@
 """From options to a request: pure, and refused in the words of the command line."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -50,8 +51,10 @@ _SAID_AS = {
 }
 _VIDEO_KEYS = ("codec", "encoder", "size", "rate", "bitrate", "crf", "preset")
 _SCALES = {"": 1, "k": 1_000, "M": 1_000_000}
-_number = re.compile(r"(\d+(?:\.\d+)?)([kM]?)").fullmatch
-_size = re.compile(r"(\d+)x(\d+)").fullmatch
+NUMBER_MAX = 10**12
+"""Beyond what any option means, and within what JSON carries exactly."""
+_number = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)([kM]?)").fullmatch
+_size = re.compile(r"(\d{1,9})x(\d{1,9})").fullmatch
 
 
 class WrongOption(ValueError):
@@ -69,6 +72,8 @@ def payload_of(options: Mapping[str, object]) -> Payload:
         value = flat.get(name)
         if value is None or value in ((), {}):
             continue
+        if isinstance(value, float) and not math.isfinite(value):
+            raise WrongOption(f"{_said_as(name)}: given: {value}; allowed: a finite number")
         *parents, leaf = path.split(".")
         place = payload
         for parent in parents:
@@ -214,14 +219,21 @@ def _set_video(video: Payload, key: str, text: str, option: str) -> None:
 
 def _numeric(text: str, option: str, kind: type[int] | type[float]) -> float:
     try:
-        return kind(text)
+        number = kind(text)
     except ValueError:
-        raise WrongOption(f"{option}: given: {text!r}; allowed: a number") from None
+        number = math.nan
+    if not math.isfinite(number) or abs(number) > NUMBER_MAX:
+        raise WrongOption(f"{option}: given: {text!r}; allowed: a number")
+    return number
 
 
 def _option_of(field: str) -> str:
     """Return the option that fills a field of the request; empty: none does alone."""
     for name, path in OPTION_PATHS.items():
         if field == path or field.startswith((f"{path}.", f"{path}[")):
-            return _SAID_AS.get(name, "--" + name.replace("_", "-"))
+            return _said_as(name)
     return ""
+
+
+def _said_as(name: str) -> str:
+    return _SAID_AS.get(name, "--" + name.replace("_", "-"))

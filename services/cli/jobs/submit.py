@@ -81,6 +81,8 @@ def submit(
         if options["scenario"] is not None:
             raise click.UsageError("SCENARIO and --scenario are the same; give one")
         options["scenario"] = named_scenario
+    if file is not None and count is not None:
+        raise click.UsageError("--file says how many jobs there are; leave out --count")
     try:
         payload = payload_of(options)
         if file is not None:

@@ -72,7 +72,9 @@ def line(sight: Sight) -> str:
     if sight.node:
         parts.append(f"on {sight.node}, attempt {sight.attempt}")
     if sight.reason and not sight.well:
-        parts.append(sight.reason)
+        parts.append(present.printable(sight.reason))
+    if sight.well and sight.files:
+        parts.append(f"→ {', '.join(sight.files)}")
     return f"{sight.job_id}  {'  '.join(parts)}"
 
 

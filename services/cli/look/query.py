@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import click
+import msgspec
 
-from projections.wire import SQL_CHARACTERS_MAX, QueryRequest, QueryResult, Value
+from events.requests import SQL_CHARACTERS_MAX, QueryRequest, QueryResult, Value
 from services.cli.invocation import Exit, Fleet, Invocation, output_option, pass_invocation
 from services.cli.output import complain, show_json, show_table
 
@@ -21,8 +22,8 @@ Row: TypeAlias = dict[str, Any]
 def sql(invocation: Invocation, /, *, question: str, after_seq: int) -> int:
     """Ask the projection in SQL, read-only; `-` reads the question from stdin.
 
-    Tables and columns: `ffrtmp sql "SELECT * FROM duckdb_columns()"`; jobs, attempts, nodes,
-    assignments, audit, heartbeats, progress, queue_depth.
+    Tables: jobs, attempts, nodes, assignments, audit, heartbeats, progress, queue_depth; what is
+    in one: `ffrtmp sql "DESCRIBE jobs"`.
     """
     text = sys.stdin.read(SQL_CHARACTERS_MAX + 1) if question == "-" else question
     if not 0 < len(text) <= SQL_CHARACTERS_MAX:
@@ -45,8 +46,21 @@ async def ask(
 
 
 def rows_of(result: QueryResult) -> list[Row]:
-    """Return the rows of an answer by column name."""
-    return [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+    """Return the rows of an answer by column name; a name that repeats gets a number."""
+    names = _distinct(result.columns)
+    return [dict(zip(names, row, strict=True)) for row in result.rows]
+
+
+def _distinct(columns: Sequence[str]) -> list[str]:
+    """Return `a, a_1, a_2` for `a, a, a`: no value may hide another."""
+    names: list[str] = []
+    for column in columns:
+        name, number = column, 0
+        while name in names:
+            number += 1
+            name = f"{column}_{number}"
+        names.append(name)
+    return names
 
 
 def show_result(result: QueryResult, *, as_json: bool) -> None:
@@ -54,7 +68,15 @@ def show_result(result: QueryResult, *, as_json: bool) -> None:
     if as_json:
         show_json(rows_of(result))
     else:
-        cells = [["" if cell is None else cell for cell in row] for row in result.rows]
-        show_table(result.columns, cells)
+        show_table(result.columns, [[_cell(value) for value in row] for row in result.rows])
     if result.truncated:
         complain(f"only the first {len(result.rows)} rows; add a LIMIT or a WHERE")
+
+
+def _cell(value: object) -> str:
+    """Return a value for people: texts and numbers as they are, all else as JSON."""
+    if value is None:
+        return ""
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return str(value)
+    return msgspec.json.encode(value).decode()

@@ -1,13 +1,15 @@
 """`ffrtmp events`: the log as it grows."""
 
+import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import click
 from msgspec import Raw
 
-from events.codec import Recorded
+from events.codec import FACT_TYPES, Recorded
 from events.subjects import Filter
 from services.cli.invocation import Exit, Fleet, Invocation, output_option, pass_invocation
 from services.cli.output import show_json
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 LAST_MAX = 100_000
 DATA_CHARACTERS_MAX = 120
+_subject = re.compile(r"(?:[^\s.*>]+|\*)(?:\.(?:[^\s.*>]+|\*))*(?:\.>)?").fullmatch
 STREAMS = ("ledger", "telemetry", "logs")
 
 
@@ -70,8 +73,9 @@ def tail(
 
 
 async def _before(log: "EventLog", *, last: int, since: int | None) -> int:
-    """Return the sequence before the first event that is wanted."""
-    return max(await log.last_seq() - last, 0) if since is None else since - 1
+    """Return the sequence before the first event that is wanted; one to come is waited for."""
+    end = await log.last_seq()
+    return max(end - last, 0) if since is None else min(since - 1, end)
 
 
 def _log_of(fleet: Fleet, stream: str) -> "EventLog":
@@ -91,6 +95,10 @@ class _Wanted:
     def __init__(self, patterns: Sequence[str]) -> None:
         self._types = [word for word in patterns if not word.startswith("ffrtmp.")]
         self._subjects = [word for word in patterns if word.startswith("ffrtmp.")]
+        for word in self._types:
+            _check_type(word)
+        for word in self._subjects:
+            _check_subject(word)
         only_subjects = self._subjects and not self._types
         self.filters = tuple(map(Filter, self._subjects)) if only_subjects else ()
         """What the server can choose by itself."""
@@ -103,6 +111,27 @@ class _Wanted:
             fnmatchcase(recorded.type, word) or fnmatchcase(recorded.type, f"{word}.v*")
             for word in self._types
         ) or any(fnmatchcase(recorded.subject, word.replace(">", "*")) for word in self._subjects)
+
+
+def _check_type(word: str) -> None:
+    """Refuse what no event is called: it would be waited for in silence."""
+    if not any(fnmatchcase(tag, word) or fnmatchcase(tag, f"{word}.v*") for tag in FACT_TYPES):
+        near = get_close_matches(word, (tag.rpartition(".v")[0] for tag in FACT_TYPES), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise click.BadParameter(
+            f"given: {word!r}; allowed: a type as job.completed or node.*, or a subject that "
+            f"begins with ffrtmp.{hint}",
+            param_hint="FILTER",
+        )
+
+
+def _check_subject(word: str) -> None:
+    if not _subject(word):
+        raise click.BadParameter(
+            f"given: {word!r}; allowed: words with dots between, * for one word, > for all that "
+            "follow, as ffrtmp.job.my-job",
+            param_hint="FILTER",
+        )
 
 
 def _print(recorded: Recorded, *, as_json: bool) -> None:
