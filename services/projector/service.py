@@ -5,7 +5,6 @@ own. What DuckDB has committed is the only truth about what was read, so there i
 acknowledge and nothing to lose: after whatever end, the next start goes on at the stored position.
 """
 
-import gc
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -43,8 +42,6 @@ GATHER_S_MAX = 0.5
 """And never longer than this: how far the tables may be behind because of it."""
 CLOSE_S_MAX = 5.0
 """How long the last checkpoint may take; what it leaves is read again at the next start."""
-GC_THRESHOLDS = (100_000, 20, 100)
-"""Collections are rare: what a batch makes is freed by counting, and cycles are few."""
 
 _log = structlog.get_logger()
 
@@ -178,7 +175,7 @@ async def run_projector(
     Raises StoreBusy when another process owns the file, SequenceGap when the ledger has lost
     messages.
     """
-    with _rare_collections(), _unwrapped():
+    with _unwrapped():
         store = await _opened(backbone.ledger, settings)
         projector = Projector(store, settings)
         try:
@@ -215,17 +212,6 @@ def _limits(settings: ProjectorSettings) -> QueryLimits:
         memory_bytes_max=settings.query_memory_bytes_max,
         queries_max=settings.queries_max,
     )
-
-
-@contextmanager
-def _rare_collections() -> Generator[None]:
-    """Keep the garbage collector from walking the same hot jobs again and again."""
-    before = gc.get_threshold()
-    gc.set_threshold(*GC_THRESHOLDS)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 @contextmanager
