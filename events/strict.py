@@ -47,7 +47,8 @@ def explain(kind: type[Struct], body: bytes, problem: str) -> Fault:
     plain = _plain(body)
     field, given = _located(kind, plain, path, problem=problem)
     told = shown(body) if plain is None else _quoted(given)
-    message = message.partition(" matching regex ")[0]
+    if " matching regex " in message:
+        message = "not as it has to be"
     return Fault(field, f"{field}: {message}; given: {told}; allowed: {_allowed(kind, path)}")
 
 

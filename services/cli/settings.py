@@ -106,7 +106,9 @@ def _converted(name: str, kind: object, given: tuple[str, object]) -> object:
     try:
         return msgspec.convert(plain, kind, strict=not isinstance(value, str), dec_hook=_hook)
     except (msgspec.ValidationError, ValueError, TypeError) as error:
-        reason = str(error).partition(" - at `")[0].partition(" matching regex ")[0]
+        reason = str(error).partition(" - at `")[0]
+        if " matching regex " in reason:
+            reason = "not as it has to be"
         raise ConfigurationError(
             f"{name}: {reason}; given: {value!r} by {origin}; allowed: {allowed(kind)}"
         ) from None

@@ -10,6 +10,8 @@ from msgspec import Meta, Struct
 
 PAYLOAD_BYTES_MAX = 2**20
 LOG_BYTES_MAX = 16 * 2**20
+LOG_LINES_MAX = 50
+"""How far back in the log a fatal line may be."""
 ACCOUNT = "FFRTMP"
 CONNECTED = "ffrtmp.sys.connected"
 DISCONNECTED = "ffrtmp.sys.disconnected"
@@ -124,3 +126,13 @@ accounts {{
 
 def _quoted(text: str | Path) -> str:
     return msgspec.json.encode(str(text)).decode()
+
+
+def fatal_line(log: Path) -> str:
+    """Return the last thing the server could not live with, in its own words."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except OSError:
+        return "it left no log"
+    fatal = [line for line in lines[-LOG_LINES_MAX:] if "[FTL]" in line]
+    return fatal[-1].partition("[FTL]")[2].strip() if fatal else "it does not say why"

@@ -21,6 +21,7 @@ from services.nats_server.files import (
     Credentials,
     ServerSettings,
     configuration,
+    fatal_line,
     kept_credentials,
     write_private,
 )
@@ -186,6 +187,10 @@ class NatsServer:
                 if await _greets(self._port, self._credentials.server_name):
                     return
                 await anyio.sleep(LISTENING_CHECK_S)
+            raise LogUnavailable(
+                f"nats-server ended at once: {fatal_line(self._dir / 'nats.log')}; "
+                f"port {self._port}, see {self._dir / 'nats.log'}"
+            )
         raise LogUnavailable(
             f"nats-server did not get ready within {READY_S_MAX} s; see {self._dir / 'nats.log'}"
         )

@@ -267,6 +267,14 @@ class TestStreams:
             async with open_backbone(url, name="test", wait_s=0.5):
                 pass
 
+    @pytest.mark.parametrize(
+        "url", ["garbage", "http://127.0.0.1:4222", "nats://127.0.0.1:99999", "nats://:4222", ""]
+    )
+    async def test_what_is_no_url_of_a_server_is_a_mistake(self, url: str) -> None:
+        with pytest.raises(ConfigurationError, match="is no URL of a NATS server; allowed: nats:"):
+            async with open_backbone(url, name="test", wait_s=0.5):
+                pass
+
     async def test_no_server_is_an_outage(self, server: NatsServer) -> None:
         await server.kill()
         with pytest.raises(LogUnavailable, match="no NATS server"):

@@ -12,6 +12,8 @@ from events.job import (
     Failed,
     FailureClass,
     Promoted,
+    Queued,
+    QueuedAfter,
     Rejected,
     RetryScheduled,
     Started,
@@ -76,6 +78,12 @@ class TestSubmit:
         assert [job.scenario for job in recorder.submitted] == ["720p30-h264", "4K60-h265"]
         assert both.exit_code == 2
 
+    def test_a_file_says_by_itself_how_many_jobs_there_are(self) -> None:
+        recorder = Recorder()
+        result = run("jobs", "submit", "--file", "-", "--count", "2", stdin="{}", recorder=recorder)
+        assert (result.exit_code, recorder.submitted) == (2, [])
+        assert "--file says how many jobs there are; leave out --count" in result.stderr
+
     def test_json_is_the_reply(self) -> None:
         result = run("jobs", "submit", "--id", "j1", "-o", "json")
         assert json.loads(result.stdout) == {"job_id": "j1", "status": "queued", "seq": 1}
@@ -94,7 +102,7 @@ class TestSubmit:
         well = run("jobs", "submit", "--id", "j1", "--follow", story=WELL)
         badly = run("jobs", "submit", "--id", "j1", "--follow", story=BADLY)
         assert (well.exit_code, badly.exit_code) == (0, 1)
-        assert well.stdout == "j1  ✔ completed  on n1, attempt 1\n"
+        assert well.stdout == "j1  ✔ completed  on n1, attempt 1  → j1.mp4\n"
         assert badly.stdout == "j1  ✖ failed  on n1, attempt 1  moov not found\n"
 
     def test_follow_in_json_is_a_line_for_every_change(self) -> None:
@@ -203,6 +211,13 @@ class TestLogs:
         result = run("jobs", "logs", "j1", story=WELL, logs=LOGS)
         assert result.stdout == "1 stderr: one\n1 stderr: two\n2 stderr: one\n2 stderr: two\n"
 
+    def test_a_line_cannot_steer_the_terminal(self) -> None:
+        chunk = LogChunk(
+            node=N1, attempt=1, number=0, stream=OutputStream.STDERR, lines=("\x1b]0;x\x07ü\t1",)
+        )
+        told = run("jobs", "logs", "j1", story=WELL, logs=[(LOGS[0][0], chunk)]).stdout
+        assert told == "1 stderr: \ufffd]0;x\ufffdü\t1\n"
+
     def test_one_attempt_alone(self) -> None:
         result = run("jobs", "logs", "j1", "--attempt", "2", story=WELL, logs=LOGS)
         assert result.stdout == "2 stderr: one\n2 stderr: two\n"
@@ -239,6 +254,40 @@ class TestCancel:
         assert (result.exit_code, result.stderr) == (3, "ffrtmp: refused: $.x: no\n")
 
 
+class TestControl:
+    @pytest.mark.parametrize(
+        ("arguments", "fields"),
+        [
+            (("pause", "j1", "--reason", "noon"), {"reason": "noon"}),
+            (("resume", "j1"), {}),
+            (("retry", "j1"), {}),
+            (("reprioritize", "j1", "--queue", "live"), {"queue": "live"}),
+            (("reprioritize", "j1", "--priority", "low"), {"priority": "low"}),
+        ],
+        ids=lambda given: " ".join(given),
+    )
+    def test_a_job_is_asked_for_by_name(
+        self, arguments: tuple[str, ...], fields: dict[str, str]
+    ) -> None:
+        recorder = Recorder()
+        result = run("jobs", *arguments, recorder=recorder)
+        assert (result.exit_code, result.stdout) == (0, "j1  after 1\n")
+        asked = {"job_id": "j1", "by": getpass.getuser(), **fields}
+        assert recorder.controlled == [(arguments[0], asked)]
+
+    def test_a_job_that_is_refused_keeps_back_no_other(self) -> None:
+        recorder = Recorder(REFUSAL)
+        result = run("jobs", "retry", "j1", "j2", "-o", "json", recorder=recorder)
+        assert (result.exit_code, len(result.stdout.splitlines())) == (3, 2)
+        assert [asked["job_id"] for _, asked in recorder.controlled] == ["j1", "j2"]
+
+    def test_a_new_rank_must_say_something(self) -> None:
+        recorder = Recorder()
+        result = run("jobs", "reprioritize", "j1", recorder=recorder)
+        assert (result.exit_code, recorder.controlled) == (2, [])
+        assert "give --queue, --priority or both" in result.stderr
+
+
 class TestEvents:
     def test_a_type_needs_no_version(self) -> None:
         result = run("events", "tail", "job.completed", "--no-follow", "-o", "json", story=WELL)
@@ -257,6 +306,34 @@ class TestEvents:
         since = run("events", "tail", "--no-follow", "--since", "2", story=WELL).stdout
         assert [line.split()[0] for line in last.splitlines()] == ["4", "5"]
         assert [line.split()[0] for line in since.splitlines()] == ["2", "3", "4", "5"]
+
+    @pytest.mark.parametrize("pattern", ["job.submitted", "ffrtmp.job.j1"])
+    def test_the_last_events_are_the_last_that_fit(self, pattern: str) -> None:
+        story = [*WELL, *of_job("j2", *(Queued(after=QueuedAfter.LOSS) for _ in range(20)))]
+        result = run("events", "tail", pattern, "--last", "1", "--no-follow", story=story)
+        (line,) = result.stdout.splitlines()
+        assert "job.j1" in line
+
+    def test_a_sequence_to_come_is_no_gap(self) -> None:
+        result = run("events", "tail", "--no-follow", "--since", "99", story=WELL)
+        assert (result.exit_code, result.output) == (0, "")
+
+    @pytest.mark.parametrize("wrong", ["ffrtmp..x", "ffrtmp.a b", "ffrtmp.>.x", "ffrtmp."])
+    def test_a_subject_that_cannot_be_one_is_status_two(self, wrong: str) -> None:
+        result = run("events", "tail", wrong, "--no-follow", story=WELL)
+        assert result.exit_code == 2
+        assert f"given: {wrong!r}; allowed: words with dots between" in result.stderr
+
+    def test_a_type_that_no_event_has_is_status_two_with_the_nearest(self) -> None:
+        result = run("events", "tail", "job.complete", "--no-follow", story=WELL)
+        assert result.exit_code == 2
+        assert "did you mean 'job.completed'?" in result.stderr
+
+    @pytest.mark.parametrize("right", ["ffrtmp.>", "ffrtmp.job.*", "job.*", "job.completed.v1"])
+    def test_wildcards_and_versions_are_filters(self, right: str) -> None:
+        result = run("events", "tail", right, "--no-follow", story=WELL)
+        assert result.exit_code == 0
+        assert "job.completed.v1" in result.stdout
 
 
 def test_output_may_stand_before_the_command_too() -> None:

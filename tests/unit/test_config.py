@@ -135,6 +135,6 @@ def test_a_node_id_that_is_no_subject_token_is_refused_in_words() -> None:
     with pytest.raises(ConfigurationError) as caught:
         settings.load(WorkerSettings, Sources(environment=environment))
     assert str(caught.value) == (
-        "node_id: Expected `str`; "
+        "node_id: not as it has to be; "
         "given: 'a.b' by FFRTMP_NODE_ID; allowed: 1 to 64 letters, digits, `_` or `-`"
     )

@@ -52,6 +52,7 @@ def list_nodes(invocation: Invocation, /) -> int:
                 )
                 for row in rows
             ],
+            spare=("ffmpeg", "gpus"),
         )
         return Exit.OK
 

@@ -1,6 +1,8 @@
 """`ffrtmp events`: the log as it grows."""
 
 import re
+import sys
+from collections import deque
 from collections.abc import Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from services.log.port import EventLog
 
 LAST_MAX = 100_000
+LOOKED_BACK_MAX = 200_000
+"""Sequences looked through for types, a matter of seconds; `--since` goes back any distance."""
 DATA_CHARACTERS_MAX = 120
 _subject = re.compile(r"(?:[^\s.*>]+|\*)(?:\.(?:[^\s.*>]+|\*))*(?:\.>)?").fullmatch
 STREAMS = ("ledger", "telemetry", "logs")
@@ -37,7 +41,7 @@ def events() -> None:
     type=click.IntRange(0, LAST_MAX),
     default=10,
     show_default=True,
-    help="Begin that many sequences before the end.",
+    help="Begin with so many events that fit.",
 )
 @click.option("--since", type=click.IntRange(1), help="Begin at this sequence instead.")
 @click.option("--no-follow", is_flag=True, help="End at what is there now.")
@@ -61,7 +65,14 @@ def tail(
 
     async def work(fleet: Fleet) -> int:
         log = _log_of(fleet, stream)
-        after = await _before(log, last=begin["last"] or 0, since=begin["since"])
+        after = await log.last_seq()
+        if begin["since"] is not None:
+            after = min(begin["since"] - 1, after)
+        elif begin["last"]:
+            for recorded in await _last(log, wanted, begin["last"], end=after):
+                _print(recorded, as_json=invocation.json)
+            if no_follow:
+                return Exit.OK
         async with log.follow(after=after, filters=wanted.filters, live=not no_follow) as batches:
             async for batch in batches:
                 for recorded in batch:
@@ -72,10 +83,14 @@ def tail(
     return invocation.work(work)
 
 
-async def _before(log: "EventLog", *, last: int, since: int | None) -> int:
-    """Return the sequence before the first event that is wanted; one to come is waited for."""
-    end = await log.last_seq()
-    return max(end - last, 0) if since is None else min(since - 1, end)
+async def _last(log: "EventLog", wanted: "_Wanted", count: int, *, end: int) -> list[Recorded]:
+    """Return the last `count` events up to `end` that are wanted."""
+    found: deque[Recorded] = deque(maxlen=count)
+    after = max(end - wanted.looked_back(count), 0)
+    async with log.follow(after=after, filters=wanted.filters, live=False) as batches:
+        async for batch in batches:
+            found.extend(each for each in batch if each.seq <= end and wanted.fits(each))
+    return list(found)
 
 
 def _log_of(fleet: Fleet, stream: str) -> "EventLog":
@@ -102,6 +117,12 @@ class _Wanted:
         only_subjects = self._subjects and not self._types
         self.filters = tuple(map(Filter, self._subjects)) if only_subjects else ()
         """What the server can choose by itself."""
+
+    def looked_back(self, count: int) -> int:
+        """Return how many sequences to look through for the last `count` events."""
+        if self.filters:
+            return sys.maxsize  # the server chooses; what does not fit costs nothing
+        return LOOKED_BACK_MAX if self._types or self._subjects else count
 
     def fits(self, recorded: Recorded) -> bool:
         """Whether any pattern fits; no pattern fits everything."""

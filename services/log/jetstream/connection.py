@@ -11,6 +11,7 @@ from asyncio import Future
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import TypeAlias, TypeVar
+from urllib.parse import urlsplit
 
 import anyio
 import msgspec
@@ -27,6 +28,7 @@ PINGS_OUTSTANDING_MAX = 2
 """A peer that is silent for 4 to 6 s is gone: half-open connections are noticed then."""
 CONNECT_TIMEOUT_S = 2
 API_PREFIX = "$JS.API."
+SCHEMES = ("nats", "tls", "ws", "wss")
 
 OnMessage: TypeAlias = Callable[[bytes, bytes, bytes, bytes | None], None]
 """Takes subject, reply subject, body and header block of one message; must not block."""
@@ -212,9 +214,10 @@ class Connection:
 async def connect(url: str, *, name: str, wait_s: float = 10.0) -> AsyncGenerator[Connection]:
     """Connect as `name` and stay connected while the context lasts.
 
-    Raises LogUnavailable when no server answers within `wait_s`, ConfigurationError when the
-    server refuses these credentials.
+    Raises LogUnavailable when no server answers within `wait_s`, ConfigurationError when `url` is
+    none or the server refuses these credentials.
     """
+    _check(url)
     client = _RawClient()
     connection = Connection(client)
     try:
@@ -223,6 +226,20 @@ async def connect(url: str, *, name: str, wait_s: float = 10.0) -> AsyncGenerato
     finally:
         with anyio.CancelScope(shield=True):
             await connection.leave()
+
+
+def _check(url: str) -> None:
+    parts = urlsplit(url)
+    try:
+        good = parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # what `port` says to one that is no port
+        good = False
+    if not good:
+        shown = url.rsplit("@", 1)[-1]
+        raise ConfigurationError(
+            f"{shown!r} is no URL of a NATS server; allowed: nats://USER:PASSWORD@HOST:PORT, "
+            f"with one of {', '.join(SCHEMES)}"
+        )
 
 
 async def _first_connect(
