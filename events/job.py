@@ -238,6 +238,13 @@ class Failed(_Fact, frozen=True):
     attempts: Annotated[int, Meta(ge=0)] = 0
 
 
+class Retried(_Fact, frozen=True):
+    """A failed or canceled job begins anew: its failures are forgotten, attempts count on."""
+
+    tag: ClassVar[str] = "job.retried.v1"
+    by: str = ""
+
+
 class Promoted(_Fact, frozen=True):
     """The winner's files have taken their final names."""
 
@@ -265,5 +272,6 @@ JobFact: TypeAlias = (
     | Reprioritized
     | Completed
     | Failed
+    | Retried
     | Promoted
 )

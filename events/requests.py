@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from events.ids import JobId, JobIdField
-from events.spec import JobSpec, contradiction
+from events.spec import JobSpec, Priority, Queue, contradiction
 from events.strict import UNREADABLE, Fault, explain, shown, unknown_field
 
 BODY_BYTES_MAX = 512 * 1024
@@ -58,6 +58,37 @@ class CancelJob(Struct, frozen=True, kw_only=True, omit_defaults=True):
     job_id: JobIdField
     by: Annotated[str, Meta(max_length=255)] = ""
     reason: Annotated[str, Meta(max_length=1024)] = ""
+
+
+class PauseJob(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Stop the processes of this running job where they are; they keep their slot."""
+
+    job_id: JobIdField
+    by: Annotated[str, Meta(max_length=255)] = ""
+    reason: Annotated[str, Meta(max_length=1024)] = ""
+
+
+class ResumeJob(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Let this paused job go on."""
+
+    job_id: JobIdField
+    by: Annotated[str, Meta(max_length=255)] = ""
+
+
+class RetryJob(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Run this failed or canceled job again, as if none of its attempts had failed."""
+
+    job_id: JobIdField
+    by: Annotated[str, Meta(max_length=255)] = ""
+
+
+class ReprioritizeJob(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Rank this job anew; what is not given stays as it is, but one of both must be."""
+
+    job_id: JobIdField
+    queue: Queue | None = None
+    priority: Priority | None = None
+    by: Annotated[str, Meta(max_length=255)] = ""
 
 
 class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -130,7 +161,7 @@ def decode_request(kind: type[T], body: bytes) -> T:
     except UNREADABLE as error:
         fault = Fault("$", f"$: {error}; given: {shown(body)}; allowed: a JSON object")
     else:
-        if fault is None and isinstance(request, JobSpec):
+        if fault is None:
             fault = _contradiction(request)
         if fault is None:
             return request
@@ -164,6 +195,8 @@ def spec_of(request: SubmitJob) -> JobSpec:
     return JobSpec(**fields)
 
 
-def _contradiction(spec: JobSpec) -> Fault | None:
-    found = contradiction(spec)
+def _contradiction(request: Struct) -> Fault | None:
+    if isinstance(request, ReprioritizeJob) and not (request.queue or request.priority):
+        return Fault("$", "$: given: neither `queue` nor `priority`; allowed: one of them, or both")
+    found = contradiction(request) if isinstance(request, JobSpec) else None
     return None if found is None else Fault(found[0], f"{found[0]}: {found[1]}")

@@ -34,9 +34,17 @@ ALL_NODES = LEDGER[1]
 
 COMMAND_SUBMIT = Subject("ffrtmp.cmd.jobs.submit")
 COMMAND_CANCEL = Subject("ffrtmp.cmd.jobs.cancel")
+COMMAND_PAUSE = Subject("ffrtmp.cmd.jobs.pause")
+COMMAND_RESUME = Subject("ffrtmp.cmd.jobs.resume")
+COMMAND_RETRY = Subject("ffrtmp.cmd.jobs.retry")
+COMMAND_REPRIORITIZE = Subject("ffrtmp.cmd.jobs.reprioritize")
 API_SUBMIT = Subject("ffrtmp.api.jobs.submit")
 API_SUBMIT_MANY = Subject("ffrtmp.api.jobs.submit_many")
 API_CANCEL = Subject("ffrtmp.api.jobs.cancel")
+API_PAUSE = Subject("ffrtmp.api.jobs.pause")
+API_RESUME = Subject("ffrtmp.api.jobs.resume")
+API_RETRY = Subject("ffrtmp.api.jobs.retry")
+API_REPRIORITIZE = Subject("ffrtmp.api.jobs.reprioritize")
 QUERY = Subject("ffrtmp.query")
 
 _token = re.compile(TOKEN_PATTERN).match

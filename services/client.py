@@ -1,7 +1,7 @@
-"""The client of the services' request subjects: submit, cancel, ask.
+"""The client of the services' request subjects: submit, control, ask.
 
 A request that got no answer is repeated: a submission carries its job's id, so the same again is
-the same job, and a cancellation of a canceled job decides nothing.
+the same job, and whatever is asked of a job decides nothing when it has been decided already.
 """
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -17,12 +17,17 @@ from events.requests import (
     BODY_BYTES_MAX,
     BULK_JOBS_MAX,
     CancelJob,
+    PauseJob,
     Problem,
     QueryRequest,
     QueryResult,
     Reply,
+    ReprioritizeJob,
+    ResumeJob,
+    RetryJob,
     SubmitJob,
 )
+from events.spec import Priority, Queue
 from events.subjects import Subject
 from services.bus.port import Bus
 from services.errors import LogUnavailable, QueryRefused, UnreadableAnswer
@@ -74,6 +79,30 @@ class Client:
         """Ask to end a job; the answer tells its state, which may still be on its way there."""
         body = msgspec.json.encode(CancelJob(job_id=job, by=by, reason=reason))
         return await self._asked(subjects.API_CANCEL, body, Reply, self._request_s)
+
+    async def pause(self, job: JobId, *, by: str = "", reason: str = "") -> Reply:
+        """Ask a running job to stand still; the answer tells its state, which may be on its way."""
+        body = msgspec.json.encode(PauseJob(job_id=job, by=by, reason=reason))
+        return await self._asked(subjects.API_PAUSE, body, Reply, self._request_s)
+
+    async def resume(self, job: JobId, *, by: str = "") -> Reply:
+        """Ask a paused job to go on."""
+        body = msgspec.json.encode(ResumeJob(job_id=job, by=by))
+        return await self._asked(subjects.API_RESUME, body, Reply, self._request_s)
+
+    async def retry(self, job: JobId, *, by: str = "") -> Reply:
+        """Let a failed or canceled job run again."""
+        body = msgspec.json.encode(RetryJob(job_id=job, by=by))
+        return await self._asked(subjects.API_RETRY, body, Reply, self._request_s)
+
+    async def reprioritize(
+        self, job: JobId, rank: tuple[Queue | None, Priority | None], *, by: str = ""
+    ) -> Reply:
+        """Let a job that has not ended rank anew; None: as it is, but one of both is needed."""
+        queue, priority = rank
+        asked = ReprioritizeJob(job_id=job, queue=queue, priority=priority, by=by)
+        body = msgspec.json.encode(asked)
+        return await self._asked(subjects.API_REPRIORITIZE, body, Reply, self._request_s)
 
     async def query(self, request: QueryRequest) -> QueryResult:
         """Ask the projection in SQL. Raises QueryRefused with the reason, LogUnavailable."""

@@ -64,7 +64,7 @@ class ProjectorSettings(Struct, frozen=True, kw_only=True):
     database: Path
     """Its own DuckDB file, in a directory of mode 0700; no other process can open it."""
     batch_events_max: Annotated[int, Meta(ge=1)] = 5_000
-    batch_s: PositiveSeconds = 0.05
+    batch_s: PositiveSeconds = 0.1
     """Events wait at most this long for company before they are written."""
     memory_bytes_max: Annotated[int, Meta(ge=128 * 2**20)] = 2 * 2**30
     query_s_max: PositiveSeconds = 10.0

@@ -56,6 +56,7 @@ class FakeExecutor:
         """Draws how long giving files their final names takes."""
         self.disk = disk or Disk()
         self.begun: list[Key] = []
+        self._going: dict[Key, anyio.Event] = {}
         self.promoted: list[Key] = []
         self.discarded: list[Key] = []
         self.gone = False
@@ -64,16 +65,31 @@ class FakeExecutor:
     async def run(self, work: Work, report: Report) -> Result:
         key = (work.job, work.attempt)
         self.begun.append(key)
+        self._going[key] = anyio.Event()
+        self._going[key].set()
         if work.spec.engine is not Engine.NOOP:
             self.disk.drafts.add(key)
         made = False
         try:
             result = await self._play(work, report)
+            while not self._going[key].is_set():
+                await self._going[key].wait()
             made = isinstance(result, Made)
         finally:
+            del self._going[key]
             if not made and not self.gone:
                 self.disk.drafts.discard(key)
         return result
+
+    def pause(self, work: Work) -> bool:
+        """Let the attempt not end before it is resumed, as far as it plays on meanwhile."""
+        going = (work.job, work.attempt) in self._going
+        if going:
+            self._going[work.job, work.attempt] = anyio.Event()
+        return going
+
+    def resume(self, work: Work) -> None:
+        self._going[work.job, work.attempt].set()
 
     async def promote(self, work: Work, made: Made) -> None:
         del made

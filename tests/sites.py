@@ -106,7 +106,11 @@ class Site:
 
     async def signal_cancel(self, job: str, attempt: int = 1) -> None:
         """Tell the node to end an attempt."""
-        signal = Signal(job=JobId(job), attempt=attempt, action=Action.CANCEL)
+        await self.signal(job, Action.CANCEL, attempt)
+
+    async def signal(self, job: str, action: Action, attempt: int = 1) -> None:
+        """Tell the node to do something with an attempt."""
+        signal = Signal(job=JobId(job), attempt=attempt, action=action)
         await self.store(subjects.node(NodeId("n1")), signal)
 
     async def until(self, job: str, kind: type[Fact]) -> Recorded:

@@ -15,7 +15,7 @@ from events.node import Gpu, Hardware
 from events.spec import JobSpec, Priority, Queue
 from events.state import job as jobs
 from events.state import node as nodes
-from events.state.job import Ended, JobState, JobStatus, Terms
+from events.state.job import Ended, JobState, JobStatus, Pending, Terms
 from events.state.node import Node, NodeStatus
 from events.telemetry import Heartbeat, LogChunk, Progress
 from tests.golden.write import Line, story, write
@@ -83,7 +83,7 @@ def test_envelopes_are_read_as_they_were_written(log: list[Recorded]) -> None:
     first, last = log[0], log[-1]
     assert (first.id, first.source, first.time) == ("golden-1", "golden/0", instant(1))
     assert first.traceparent == "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    assert (last.id, last.time, last.traceparent) == ("golden-2e", instant(46), None)
+    assert (last.id, last.time, last.traceparent) == ("golden-2f", instant(47), None)
 
 
 def test_a_kept_log_is_never_written_again() -> None:
@@ -106,39 +106,42 @@ def test_the_successful_job_is_completed_and_promoted(log: list[Recorded]) -> No
     assert (spec.scenario, spec.labels) == ("1080p30-h264", {"show": "news"})
 
 
-def test_the_failing_job_has_failed_after_three_attempts(log: list[Recorded]) -> None:
+def test_the_failing_job_has_failed_three_times_and_begins_anew(log: list[Recorded]) -> None:
     spec = JobSpec(
         not_before=T0 + timedelta(minutes=1), depends_on=(JobId("clip"),), attempts_max=2
     )
-    assert job_state(log, "flaky") == Ended(
+    terms = Terms(20, instant(20), spec, Queue.DEFAULT, Priority.MEDIUM)
+    assert job_state(log[:31], "flaky") == Ended(
         version=31,
-        terms=Terms(20, instant(20), spec, Queue.DEFAULT, Priority.MEDIUM),
+        terms=terms,
         attempt=3,
         failures=1,
         crashes=1,
         status=JobStatus.FAILED,
         node=N2,
     )
+    anew = Pending(version=32, terms=terms, attempt=3, not_before=spec.not_before)
+    assert job_state(log, "flaky") == anew
 
 
 def test_the_stopped_job_is_canceled_under_its_new_rank(log: list[Recorded]) -> None:
     ended = Ended(
-        version=37,
-        terms=Terms(32, instant(32), JobSpec(), Queue.BATCH, Priority.LOW),
+        version=38,
+        terms=Terms(33, instant(33), JobSpec(), Queue.BATCH, Priority.LOW),
         attempt=1,
         status=JobStatus.CANCELED,
         node=N2,
     )
     assert job_state(log, "stopped") == ended
-    asked = job_state(log[:36], "stopped")
+    asked = job_state(log[:37], "stopped")
     assert isinstance(asked, jobs.Held)
     assert asked.cancel == CancelRequested(by="ann", reason="wrong input")
 
 
 def test_the_bad_request_is_a_rejected_job(log: list[Recorded]) -> None:
     assert job_state(log, "bad") == Ended(
-        version=38,
-        terms=Terms(38, instant(38), JobSpec(), Queue.DEFAULT, Priority.MEDIUM),
+        version=39,
+        terms=Terms(39, instant(39), JobSpec(), Queue.DEFAULT, Priority.MEDIUM),
         status=JobStatus.REJECTED,
     )
 
@@ -169,16 +172,16 @@ def test_the_first_node_is_drained(log: list[Recorded]) -> None:
 
 def test_the_second_node_is_removed(log: list[Recorded]) -> None:
     registered = Node(
-        version=39,
+        version=40,
         epoch=3,
         status=NodeStatus.ONLINE,
         slots=2,
         free=2,
-        registered_at=instant(39),
-        registered_seq=39,
+        registered_at=instant(40),
+        registered_seq=40,
     )
-    assert node_state(log[:39], N2) == registered
-    removed = replace(registered, version=43, status=NodeStatus.REMOVED, free=0)
+    assert node_state(log[:40], N2) == registered
+    removed = replace(registered, version=44, status=NodeStatus.REMOVED, free=0)
     assert node_state(log, N2) == removed
 
 
@@ -201,7 +204,7 @@ def test_a_retired_type_in_a_kept_log_is_upcast(log: list[Recorded]) -> None:
 def test_a_type_of_a_later_release_changes_nothing_but_versions(log: list[Recorded]) -> None:
     body = b'{"id":"x","source":"s","type":"job.sang.v1","time":"2027-01-01T00:00:00Z",'
     body += b'"subject":"ffrtmp.job.clip","data":{"song":1}}'
-    later = decode(47, subjects.job(JobId("clip")), body)
+    later = decode(48, subjects.job(JobId("clip")), body)
     assert later.fact == Unknown(type="job.sang.v1", problem="unknown type", body=body)
     state = job_state(log, "clip")
-    assert job_state([*log, later], "clip") == replace(state, version=47)
+    assert job_state([*log, later], "clip") == replace(state, version=48)

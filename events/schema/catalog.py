@@ -11,10 +11,14 @@ from events.job import JobFact
 from events.node import NodeFact
 from events.requests import (
     CancelJob,
+    PauseJob,
     QueryRequest,
     QueryResult,
     Replies,
     Reply,
+    ReprioritizeJob,
+    ResumeJob,
+    RetryJob,
     SubmitJob,
     SubmitMany,
 )
@@ -91,6 +95,19 @@ CHANNELS = (
     ),
 )
 
+_CONTROLS = (
+    ("pause", subjects.API_PAUSE, subjects.COMMAND_PAUSE, "Pause a running job", PauseJob),
+    ("resume", subjects.API_RESUME, subjects.COMMAND_RESUME, "Resume a paused job", ResumeJob),
+    ("retry", subjects.API_RETRY, subjects.COMMAND_RETRY, "Run a failed job again", RetryJob),
+    (
+        "reprioritize",
+        subjects.API_REPRIORITIZE,
+        subjects.COMMAND_REPRIORITIZE,
+        "Rank a job anew",
+        ReprioritizeJob,
+    ),
+)
+
 OPERATIONS = (
     Operation(
         "submit_later",
@@ -121,6 +138,14 @@ OPERATIONS = (
     ),
     Operation(
         "cancel", subjects.API_CANCEL, "", "Cancel a job, answered at once.", CancelJob, Reply
+    ),
+    *(
+        Operation(name, api, "", f"{words}, answered at once.", request, Reply)
+        for name, api, _, words, request in _CONTROLS
+    ),
+    *(
+        Operation(f"{name}_later", command, "FFRTMP_COMMANDS", f"{words} durably.", request, None)
+        for name, _, command, words, request in _CONTROLS
     ),
     Operation(
         "query",

@@ -37,6 +37,8 @@ class JobStatus(StrEnum):
 TERMINAL = frozenset(
     {JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELED, JobStatus.REJECTED}
 )
+RETRIABLE = frozenset({JobStatus.FAILED, JobStatus.CANCELED})
+"""How a job may have ended that can begin anew."""
 
 
 class Terms(Struct, frozen=True):
@@ -91,6 +93,8 @@ class Held(_Known, frozen=True, kw_only=True):
     assigned_seq: int
     started_at: datetime | None = None
     paused: bool = False
+    asked: facts.PauseRequested | facts.ResumeRequested | None = None
+    """What was asked of the running attempt and has not been confirmed."""
     cancel: facts.CancelRequested | None = None
 
 
@@ -110,7 +114,8 @@ class Ended(_Known, frozen=True, kw_only=True):
     promoted: bool = False
 
 
-JobState: TypeAlias = Absent | Pending | Waiting | Held | Halted | Ended
+Known: TypeAlias = Pending | Waiting | Held | Halted | Ended
+JobState: TypeAlias = Absent | Known
 INITIAL: JobState = Absent()
 
 
@@ -144,10 +149,7 @@ def _submitted(state: JobState, fact: facts.Submitted, at: Recorded) -> JobState
     if not isinstance(state, Absent):
         return state
     spec = fact.spec
-    terms = Terms(at.seq, at.time, spec, spec.queue, spec.priority)
-    if spec.not_before is not None or spec.depends_on:
-        return Pending(version=at.seq, terms=terms, not_before=spec.not_before)
-    return Waiting(version=at.seq, terms=terms, since=at.time)
+    return _accepted(Terms(at.seq, at.time, spec, spec.queue, spec.priority), at)
 
 
 def _rejected(state: JobState, _: facts.Rejected, at: Recorded) -> JobState:
@@ -195,14 +197,27 @@ def _started(state: JobState, fact: facts.Started, at: Recorded) -> JobState:
     return replace(held, version=at.seq, started_at=at.time)
 
 
+def _pace_asked(
+    state: JobState, fact: facts.PauseRequested | facts.ResumeRequested, at: Recorded
+) -> JobState:
+    held = _holder(state, fact.attempt)
+    return state if held is None else replace(held, version=at.seq, asked=fact)
+
+
 def _paused(state: JobState, fact: facts.Paused, at: Recorded) -> JobState:
     held = _holder(state, fact.attempt)
-    return state if held is None else replace(held, version=at.seq, paused=True)
+    if held is None:
+        return state
+    asked = None if isinstance(held.asked, facts.PauseRequested) else held.asked
+    return replace(held, version=at.seq, paused=True, asked=asked)
 
 
 def _resumed(state: JobState, fact: facts.Resumed, at: Recorded) -> JobState:
     held = _holder(state, fact.attempt)
-    return state if held is None else replace(held, version=at.seq, paused=False)
+    if held is None:
+        return state
+    asked = None if isinstance(held.asked, facts.ResumeRequested) else held.asked
+    return replace(held, version=at.seq, paused=False, asked=asked)
 
 
 def _cancel_requested(state: JobState, fact: facts.CancelRequested, at: Recorded) -> JobState:
@@ -263,19 +278,29 @@ def _failed(state: JobState, _: facts.Failed, at: Recorded) -> JobState:
     return _ended(state, at, JobStatus.FAILED)
 
 
+def _retried(state: JobState, _: facts.Retried, at: Recorded) -> JobState:
+    if not isinstance(state, Ended) or state.status not in RETRIABLE:
+        return state
+    return _accepted(state.terms, at, attempt=state.attempt)
+
+
 def _promoted(state: JobState, fact: facts.Promoted, at: Recorded) -> JobState:
     if isinstance(state, Ended) and state.attempt == fact.attempt:
         return replace(state, version=at.seq, promoted=True)
     return state
 
 
-def _unchanged(state: JobState, _fact: object, _at: Recorded) -> JobState:
-    return state
-
-
 def _holder(state: JobState, attempt: int) -> Held | None:
     """Return the state if it is of exactly this attempt: the fence."""
     return state if isinstance(state, Held) and state.attempt == attempt else None
+
+
+def _accepted(terms: Terms, at: Recorded, attempt: int = 0) -> Pending | Waiting:
+    """Return how a job begins: at its submission, or anew after an end without success."""
+    spec = terms.spec
+    if spec.not_before is not None or spec.depends_on:
+        return Pending(version=at.seq, terms=terms, attempt=attempt, not_before=spec.not_before)
+    return Waiting(version=at.seq, terms=terms, attempt=attempt, since=at.time)
 
 
 def _waiting(state: Pending | Held | Halted, at: Recorded) -> Waiting:
@@ -328,9 +353,9 @@ _HANDLERS: dict[type, Callable[[JobState, Any, Recorded], JobState]] = {
     facts.Assigned: _assigned,
     facts.Declined: _declined,
     facts.Started: _started,
-    facts.PauseRequested: _unchanged,
+    facts.PauseRequested: _pace_asked,
     facts.Paused: _paused,
-    facts.ResumeRequested: _unchanged,
+    facts.ResumeRequested: _pace_asked,
     facts.Resumed: _resumed,
     facts.CancelRequested: _cancel_requested,
     facts.Canceled: _canceled,
@@ -340,5 +365,6 @@ _HANDLERS: dict[type, Callable[[JobState, Any, Recorded], JobState]] = {
     facts.Reprioritized: _reprioritized,
     facts.Completed: _completed,
     facts.Failed: _failed,
+    facts.Retried: _retried,
     facts.Promoted: _promoted,
 }

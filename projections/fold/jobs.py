@@ -110,6 +110,8 @@ def step(job: HotJob, recorded: Recorded, at: Micros) -> AttemptRow | None:
     if type(after) is not type(before):
         if isinstance(before, Held) and not isinstance(recorded.fact, facts.Completed):
             closed = _closed(row, before, recorded, at)
+        elif isinstance(before, Ended):
+            _reopen(row)
         _enter(row, after, at)
         _explain(row, recorded)
     elif isinstance(before, Held) and isinstance(after, Held):
@@ -190,6 +192,12 @@ def _hold_anew(row: JobRow, node: str, at: Micros) -> None:
     row.eta_s = row.out_time_s = row.fps = row.speed = row.size_bytes = None
     row.frames = row.wall_s = row.cpu_s = row.encoder = None
     row.paused_s = 0.0
+
+
+def _reopen(row: JobRow) -> None:
+    """Let a job that has ended begin anew: how it ended is in its attempts and in the audit."""
+    row.ended_at = row.failure_class = row.failure_reason = row.exit_status = None
+    row.cancel_requested = False
 
 
 def _stop(row: JobRow, at: Micros) -> None:

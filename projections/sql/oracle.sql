@@ -1,6 +1,7 @@
 -- The jobs as one set-wise statement derives them from the audit alone: what the fold in Python is
 -- checked against. Exact for every history that deciders write, with whatever losers add to it: an
--- attempt's fact counts until the attempt is over, and no fact counts after the end of the job.
+-- attempt's fact counts until the attempt is over, and no fact counts after the end of the job,
+-- unless the job is retried: then it has another life, and its failures are counted from there.
 WITH facts AS (
     SELECT
         seq,
@@ -13,8 +14,16 @@ WITH facts AS (
             'assigned', 'declined', 'started', 'paused', 'resumed',
             'attempt_failed', 'attempt_lost', 'completed'
         ) AS fenced,
-        min(seq) FILTER (WHERE fact IN ('declined', 'attempt_failed', 'attempt_lost'))
-            OVER (PARTITION BY job_no, attempt) AS attempt_end
+        min(seq) FILTER (WHERE fact IN ('declined', 'attempt_failed', 'attempt_lost', 'canceled'))
+            OVER (PARTITION BY job_no, attempt) AS attempt_end,
+        count(*) FILTER (WHERE fact = 'retried')
+            OVER (PARTITION BY job_no ORDER BY seq) AS life,
+        bool_or(
+            fact = 'submitted' AND (
+                payload ->> '$.spec.not_before' IS NOT NULL
+                OR json_array_length(payload, '$.spec.depends_on') > 0
+            )
+        ) OVER (PARTITION BY job_no) AS waits_at_first
     FROM audit
     WHERE job_no IS NOT NULL AND problem IS NULL
 ),
@@ -23,7 +32,7 @@ live_facts AS (
     SELECT
         *,
         min(seq) FILTER (WHERE fact IN ('completed', 'failed', 'canceled', 'rejected'))
-            OVER (PARTITION BY job_no) AS job_end
+            OVER (PARTITION BY job_no, life) AS job_end
     FROM facts
     WHERE NOT fenced OR attempt_end IS NULL OR seq <= attempt_end
 ),
@@ -32,13 +41,8 @@ moves AS (
     SELECT
         *,
         CASE fact
-            WHEN 'submitted' THEN
-                CASE
-                    WHEN payload ->> '$.spec.not_before' IS NOT NULL
-                        OR json_array_length(payload, '$.spec.depends_on') > 0
-                        THEN 'pending'
-                    ELSE 'queued'
-                END
+            WHEN 'submitted' THEN if(waits_at_first, 'pending', 'queued')
+            WHEN 'retried' THEN if(waits_at_first, 'pending', 'queued')
             WHEN 'declined' THEN 'queued'
             WHEN 'started' THEN 'processing'
             WHEN 'resumed' THEN 'processing'
@@ -69,9 +73,13 @@ jobs_derived AS (
             END, seq
         ) AS queue,
         count(*) FILTER (WHERE fact = 'assigned') AS attempt,
-        count(*) FILTER (WHERE fact = 'attempt_failed') AS failures,
-        count(*) FILTER (WHERE fact = 'attempt_lost') AS crashes
-    FROM moves
+        count(*) FILTER (WHERE fact = 'attempt_failed' AND life = last_life) AS failures,
+        count(*) FILTER (
+            WHERE fact = 'attempt_lost'
+                AND life = last_life
+                AND payload ->> '$.cause' <> 'drained'
+        ) AS crashes
+    FROM (SELECT *, max(life) OVER (PARTITION BY job_no) AS last_life FROM moves)
     GROUP BY job_no
 )
 

@@ -15,7 +15,7 @@ from services.errors import ConfigurationError, FfrtmpError, LogUnavailable, Que
 COMMANDS = {
     "up": ("services.cli.host.up:up", "Run a whole fleet on this host."),
     "demo": ("services.cli.demo.command:demo", "Run a fleet, transcode real video, check it."),
-    "jobs": ("services.cli.jobs.commands:jobs", "Submit, list, follow and cancel jobs."),
+    "jobs": ("services.cli.jobs.commands:jobs", "Submit, list, follow and control jobs."),
     "nodes": ("services.cli.look.nodes:nodes", "List and describe nodes."),
     "sql": ("services.cli.look.query:sql", "Ask the projection a question in SQL."),
     "events": ("services.cli.look.tail:events", "Follow the log."),

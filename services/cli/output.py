@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 PIPE_COLUMNS = 1_000
 """Width of a table that goes into a pipe or a file: nothing is cut there."""
+GAP_CELLS = 2
+"""Between two columns."""
+WORDS_CELLS = 20
+"""What a column of words needs to be read."""
 
 
 def show_json(value: object) -> None:
@@ -36,18 +40,25 @@ def console(*, stderr: bool = False) -> "Console":
     return Console(file=stream, width=width, highlight=False, soft_wrap=False)
 
 
-def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows under headings; columns whose heading begins with `>` are right-aligned."""
+def show_table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], *, spare: Sequence[str] = ()
+) -> None:
+    """Print rows under headings; columns whose heading begins with `>` are right-aligned.
+
+    On a terminal that is too narrow for all, the columns in `spare` are left out, the first first.
+    """
     from rich.table import Table  # noqa: PLC0415 - 100 ms, only for who prints tables
     from rich.text import Text  # noqa: PLC0415 - 100 ms, only for who prints tables
 
+    terminal = console()
+    if terminal.is_terminal:
+        columns, rows = fitting(columns, rows, spare=spare, width=terminal.width)
     table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
     for column in columns:
         name = column.removeprefix(">")
         table.add_column(name, justify="left" if name == column else "right", overflow="fold")
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
-    terminal = console()
     if terminal.is_terminal:
         terminal.print(table)
         return
@@ -55,6 +66,35 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None
         terminal.print(table)
     for line in printed.get().splitlines():
         click.echo(line.rstrip())
+
+
+def fitting(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    spare: Sequence[str],
+    width: int,
+) -> tuple[list[str], list[list[object]]]:
+    """Return the table without as many of its `spare` columns as `width` cells have no room for.
+
+    A column without a heading is words, which may go over several lines.
+    """
+    from rich.cells import cell_len  # noqa: PLC0415 - 100 ms, only for who prints tables
+
+    names = [column.removeprefix(">") for column in columns]
+    sizes = [
+        max(cell_len(str(cell)) for cell in (name, *(row[place] for row in rows)))
+        for place, name in enumerate(names)
+    ]
+    sizes = [
+        size if name else min(size, WORDS_CELLS) for name, size in zip(names, sizes, strict=True)
+    ]
+    kept = list(range(len(columns)))
+    for name in spare:
+        if sum(sizes[place] + GAP_CELLS for place in kept) - GAP_CELLS <= width:
+            break
+        kept = [place for place in kept if names[place] != name]
+    return [columns[place] for place in kept], [[row[place] for place in kept] for row in rows]
 
 
 def styled(look: "Look") -> "Text":

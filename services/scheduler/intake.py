@@ -4,7 +4,7 @@ A submission needs no read: "no earlier event of this job" is its expectation, s
 redelivery and a second intake process are harmless, for ever.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import msgspec
@@ -15,7 +15,6 @@ from events import subjects
 from events.ids import JobId
 from events.job import Rejected, Submitted
 from events.requests import (
-    CancelJob,
     InvalidRequest,
     Problem,
     Replies,
@@ -31,10 +30,10 @@ from events.strict import shown
 from services.bus.port import Command, Inbox, Request
 from services.clock import NewId, Pen
 from services.errors import Conflict
-from services.log.entity import load_job
 from services.log.persist import append, persistently
 from services.log.port import Entry, EventLog
-from services.scheduler.job import Cancel, Refused, Submit
+from services.scheduler.control.jobs import DURABLY, JobControl, Reader
+from services.scheduler.job import Submit
 from services.scheduler.transact import transact
 
 _encode = msgspec.json.Encoder().encode
@@ -56,6 +55,7 @@ class Intake:
         self._ledger = ledger
         self._pen = pen
         self._new_id = new_id
+        self._control = JobControl(ledger, pen)
 
     async def submit(self, request: Request) -> bytes:
         """Answer one submission."""
@@ -73,13 +73,16 @@ class Intake:
             return _encode(_invalid(invalid))
         return _encode(Replies(results=tuple(await self._accept_many(bodies, request))))
 
-    async def cancel(self, request: Request) -> bytes:
-        """Answer one cancellation."""
-        try:
-            asked = decode_request(CancelJob, request.body)
-        except InvalidRequest as invalid:
-            return _encode(_invalid(invalid))
-        return _encode(await self._cancel(asked))
+    def control(self, read: Reader) -> Callable[[Request], Awaitable[bytes]]:
+        """Return what answers requests of one kind about jobs that are there."""
+
+        async def answer(request: Request) -> bytes:
+            try:
+                return _encode(await self._control.carry_out(request, read))
+            except InvalidRequest as invalid:
+                return _encode(_invalid(invalid))
+
+        return answer
 
     async def work_through(self, inbox: Inbox) -> None:
         """Decide durable commands as they come; each is acknowledged when its fact is stored."""
@@ -100,10 +103,10 @@ class Intake:
                 match command.request.subject:
                     case subjects.COMMAND_SUBMIT:
                         submissions.append(self._read_command(command))
-                    case subjects.COMMAND_CANCEL:
+                    case known if known in DURABLY:
                         await self._accept(submissions, via="command")
                         submissions = []
-                        await self._cancel_durably(command)
+                        await self._control_durably(command, DURABLY[known])
                     case stranger:
                         await self._reject(command, _unknown_command(stranger))
             except InvalidRequest as invalid:
@@ -183,21 +186,8 @@ class Intake:
             job_id=submission.job, status=status, seq=decided.seq, duplicate=known is not None
         )
 
-    async def _cancel(self, asked: CancelJob) -> Reply:
-        command = Cancel(by=asked.by, reason=asked.reason)
-        try:
-            decided = await persistently(
-                lambda: transact(self._ledger, self._pen, asked.job_id, command), "canceling"
-            )
-        except Refused as no:
-            problem = Problem(code=no.refusal, message=no.message, field="$.job_id")
-            return Reply(job_id=asked.job_id, error=problem)
-        after = await persistently(partial(load_job, self._ledger, asked.job_id), "canceling")
-        status = str(status_of(after) or "")
-        return Reply(job_id=asked.job_id, status=status, seq=decided.seq)
-
-    async def _cancel_durably(self, command: Command) -> None:
-        reply = await self._cancel(decode_request(CancelJob, command.request.body))
+    async def _control_durably(self, command: Command, read: Reader) -> None:
+        reply = await self._control.carry_out(command.request, read)
         if reply.error is not None:
             raise InvalidRequest(reply.error.field, reply.error.message)
 
@@ -227,6 +217,6 @@ def _as_duplicate(reply: Reply, *, again: bool) -> Reply:
 
 
 def _unknown_command(subject: str) -> InvalidRequest:
-    allowed = f"{subjects.COMMAND_SUBMIT}, {subjects.COMMAND_CANCEL}"
+    allowed = ", ".join((subjects.COMMAND_SUBMIT, *DURABLY))
     message = f"unknown command subject; given: {subject}; allowed: {allowed}"
     return InvalidRequest("$subject", message)

@@ -23,15 +23,30 @@ from events.job import (
     FailureClass,
     JobFact,
     LossCause,
+    PauseRequested,
     Placement,
     Queued,
     QueuedAfter,
     Rejected,
+    Reprioritized,
+    ResumeRequested,
+    Retried,
     RetryScheduled,
     Submitted,
 )
-from events.spec import JobSpec, OnDependencyFailure
-from events.state.job import Absent, Ended, Halted, Held, JobState, Pending, Waiting
+from events.spec import JobSpec, OnDependencyFailure, Priority, Queue
+from events.state.job import (
+    RETRIABLE,
+    Absent,
+    Ended,
+    Halted,
+    Held,
+    JobState,
+    Known,
+    Pending,
+    Waiting,
+    status_of,
+)
 
 
 class Refusal(StrEnum):
@@ -39,6 +54,7 @@ class Refusal(StrEnum):
 
     JOB_UNKNOWN = "job_unknown"
     JOB_ENDED = "job_ended"
+    JOB_NOT_RUNNING = "job_not_running"
 
 
 class Refused(Exception):
@@ -70,6 +86,33 @@ class Cancel(Struct, frozen=True, kw_only=True):
 
     by: str = ""
     reason: str = ""
+
+
+class Pause(Struct, frozen=True, kw_only=True):
+    """Stop the running attempt's processes where they are."""
+
+    by: str = ""
+    reason: str = ""
+
+
+class Resume(Struct, frozen=True, kw_only=True):
+    """Let the paused attempt go on."""
+
+    by: str = ""
+
+
+class Retry(Struct, frozen=True, kw_only=True):
+    """Run a failed or canceled job again."""
+
+    by: str = ""
+
+
+class Reprioritize(Struct, frozen=True, kw_only=True):
+    """Rank the job anew; None: as it is."""
+
+    queue: Queue | None = None
+    priority: Priority | None = None
+    by: str = ""
 
 
 class Assign(Struct, frozen=True, kw_only=True):
@@ -116,7 +159,9 @@ class Orphan(Struct, frozen=True, kw_only=True):
     status: str
 
 
-JobCommand: TypeAlias = Submit | Reject | Cancel | Assign | GiveUp | Settle | Release | Orphan
+Control: TypeAlias = Cancel | Pause | Resume | Retry | Reprioritize
+"""What people ask of a job that is there; refused by name where it cannot be."""
+JobCommand: TypeAlias = Submit | Reject | Control | Assign | GiveUp | Settle | Release | Orphan
 
 
 def decide(command: JobCommand, state: JobState) -> tuple[JobFact, ...]:
@@ -129,8 +174,8 @@ def decide(command: JobCommand, state: JobState) -> tuple[JobFact, ...]:
             return (Submitted(spec=spec, via=via),) if isinstance(state, Absent) else ()
         case Reject():
             return _reject(command, state)
-        case Cancel():
-            return _cancel(command, state)
+        case Cancel() | Pause() | Resume() | Retry() | Reprioritize():
+            return _control(command, state)
         case Assign():
             return _assign(command, state)
         case GiveUp():
@@ -164,10 +209,26 @@ def _give_up(command: GiveUp, state: JobState) -> tuple[JobFact, ...]:
     return (AttemptLost(node=state.node, attempt=state.attempt, cause=command.cause),)
 
 
-def _cancel(command: Cancel, state: JobState) -> tuple[JobFact, ...]:
+def _control(command: Control, state: JobState) -> tuple[JobFact, ...]:
+    if isinstance(state, Absent):
+        raise Refused(Refusal.JOB_UNKNOWN, "there is no such job; look at `ffrtmp jobs list`")
+    match command:
+        case Cancel():
+            return _cancel(command, state)
+        case Pause():
+            return _pause(command, state)
+        case Resume():
+            return _resume(command, state)
+        case Retry():
+            return _retry(command, state)
+        case Reprioritize():
+            return _reprioritize(command, state)
+        case _:
+            assert_never(command)
+
+
+def _cancel(command: Cancel, state: Known) -> tuple[JobFact, ...]:
     match state:
-        case Absent():
-            raise Refused(Refusal.JOB_UNKNOWN, "there is no such job; look at `ffrtmp jobs list`")
         case Ended(status=status):
             if status == "canceled":
                 return ()
@@ -181,6 +242,54 @@ def _cancel(command: Cancel, state: JobState) -> tuple[JobFact, ...]:
             return (Canceled(attempt=state.attempt, by=command.by, reason=command.reason),)
         case _:
             assert_never(state)
+
+
+def _pause(command: Pause, state: Known) -> tuple[JobFact, ...]:
+    held = _running(state, "paused")
+    if isinstance(held.asked, PauseRequested) or (held.paused and held.asked is None):
+        return ()
+    return (PauseRequested(attempt=held.attempt, by=command.by, reason=command.reason),)
+
+
+def _resume(command: Resume, state: Known) -> tuple[JobFact, ...]:
+    held = _running(state, "resumed")
+    if isinstance(held.asked, ResumeRequested) or not (held.paused or held.asked):
+        return ()
+    return (ResumeRequested(attempt=held.attempt, by=command.by),)
+
+
+def _running(state: Known, wanted: str) -> Held:
+    """Return the state of a job that runs and is to go on running. Raises Refused for others."""
+    if isinstance(state, Ended):
+        message = f"the job is {state.status} already; only a running job can be {wanted}"
+        raise Refused(Refusal.JOB_ENDED, message)
+    if not isinstance(state, Held) or state.started_at is None:
+        message = f"the job is {status_of(state)}; only a running job can be {wanted}"
+        raise Refused(Refusal.JOB_NOT_RUNNING, f"{message}, any that has not ended canceled")
+    if state.cancel is not None:
+        message = f"the job is being canceled; it cannot be {wanted}, but retried once it is over"
+        raise Refused(Refusal.JOB_NOT_RUNNING, message)
+    return state
+
+
+def _retry(command: Retry, state: Known) -> tuple[JobFact, ...]:
+    if not isinstance(state, Ended):
+        return ()
+    if state.status not in RETRIABLE:
+        message = f"the job is {state.status}; only a failed or canceled job can be retried"
+        raise Refused(Refusal.JOB_ENDED, f"{message}: submit it anew under another id")
+    return (Retried(by=command.by),)
+
+
+def _reprioritize(command: Reprioritize, state: Known) -> tuple[JobFact, ...]:
+    if isinstance(state, Ended):
+        message = f"the job is {state.status} already; only one that has not ended can rank anew"
+        raise Refused(Refusal.JOB_ENDED, message)
+    terms = state.terms
+    queue, priority = command.queue or terms.queue, command.priority or terms.priority
+    if (queue, priority) == (terms.queue, terms.priority):
+        return ()
+    return (Reprioritized(queue=queue, priority=priority, by=command.by),)
 
 
 def _settle(command: Settle, state: JobState) -> tuple[JobFact, ...]:

@@ -7,6 +7,7 @@ two schedulers that decide alike lose races, never jobs.
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from enum import StrEnum
+from functools import reduce
 
 import anyio
 import anyio.abc
@@ -15,10 +16,11 @@ import structlog
 from msgspec import Struct
 
 from events import subjects
+from events.codec import Recorded
 from events.ids import JobId, NodeId
-from events.job import Assigned
+from events.job import Assigned, PauseRequested, ResumeRequested, Retried
 from events.node import Action, Assignment, Assignments, Lost, Recovered, Registered, Signal
-from events.state.job import Absent, Held, Waiting
+from events.state.job import INITIAL, Absent, Held, Waiting, evolve
 from events.state.node import NodeStatus
 from services.backbone import Backbone
 from services.clock import Clock, NewId, Pen, random_id
@@ -27,6 +29,7 @@ from services.errors import Conflict
 from services.log.persist import append, persistently
 from services.log.port import Batch, Entry, Outcome
 from services.scheduler import upkeep
+from services.scheduler.control.jobs import AT_ONCE
 from services.scheduler.dependencies import dependency_drafts
 from services.scheduler.intake import Intake
 from services.scheduler.job import RetryPolicy
@@ -62,7 +65,7 @@ async def run_scheduler(
     endpoints = {
         subjects.API_SUBMIT: intake.submit,
         subjects.API_SUBMIT_MANY: intake.submit_many,
-        subjects.API_CANCEL: intake.cancel,
+        **{subject: intake.control(read) for subject, read in AT_ONCE.items()},
     }
     async with anyio.create_task_group() as tasks:
         await tasks.start(scheduler.follow)
@@ -81,6 +84,8 @@ class _Matter(StrEnum):
 
     RUN = "run"
     CANCEL = "cancel"
+    PAUSE = "pause"
+    RESUME = "resume"
 
 
 class _Told(Struct, frozen=True):
@@ -93,6 +98,19 @@ class _Told(Struct, frozen=True):
 
 def _again(job: JobId, held: Held) -> Assignment:
     return Assignment(job=job, attempt=held.attempt, seq=held.version, spec=held.terms.spec)
+
+
+def _open_matter(held: Held) -> _Matter | None:
+    """Return what the node has not acted on yet; None: nothing."""
+    if held.cancel is not None:
+        return _Matter.CANCEL
+    if held.started_at is None:
+        return _Matter.RUN
+    if isinstance(held.asked, PauseRequested) and not held.paused:
+        return _Matter.PAUSE
+    if isinstance(held.asked, ResumeRequested) and held.paused:
+        return _Matter.RESUME
+    return None
 
 
 class Scheduler:
@@ -131,7 +149,7 @@ class Scheduler:
         async with ledger.follow(after=0) as batches:
             async for batch in batches:
                 begun = self.world.seq >= goal
-                self._fold(batch)
+                await self._fold(batch)
                 if not begun and self.world.seq >= goal:
                     task_status.started()
                 self._wake.set()
@@ -172,11 +190,21 @@ class Scheduler:
             if await self._assign():
                 self._wake.set()  # more may fit; but first what time has brought about
 
-    def _fold(self, batch: Batch) -> None:
+    async def _fold(self, batch: Batch) -> None:
         for recorded in batch:
+            kind = type(recorded.fact)
+            if kind is Retried:
+                await self._recall(recorded)
             self.world.apply(recorded)
-            if isinstance(recorded.fact, Registered):
+            if kind is Registered:
                 self._heard[subjects.node_of(recorded.subject)] = self._clock.monotonic_s()
+
+    async def _recall(self, retried: Recorded) -> None:
+        """Bring back the job that begins anew: the world has forgotten it at its end."""
+        subject = subjects.job(subjects.job_of(retried.subject))
+        facts = await persistently(lambda: self._ledger.read(subject), "recalling")
+        before = reduce(evolve, (fact for fact in facts if fact.seq < retried.seq), INITIAL)
+        self.world.recall(subjects.job_of(subject), before)
 
     def _timed(self) -> list[Draft]:
         now = self._clock.now()
@@ -265,12 +293,12 @@ class Scheduler:
             if what is None:
                 continue
             self._told[job] = _Told(held.attempt, what, now_s)
-            if what is _Matter.CANCEL:
-                signal = Signal(job=job, attempt=held.attempt, action=Action.CANCEL)
-                signals.append(Entry(self._pen.write(subjects.node(held.node), signal)))
-            else:
+            if what is _Matter.RUN:
                 _log.info("assignment.repeated", job=job, node=held.node, attempt=held.attempt)
                 given.setdefault(held.node, []).append(_again(job, held))
+            else:
+                signal = Signal(job=job, attempt=held.attempt, action=Action(what))
+                signals.append(Entry(self._pen.write(subjects.node(held.node), signal)))
         if signals:
             await append(self._ledger, signals, "signaling")
         await self._tell(given)
@@ -278,15 +306,12 @@ class Scheduler:
 
     def _untold(self, job: JobId, held: Held, now_s: float) -> _Matter | None:
         """Return what the node must hear about this attempt now; None: nothing."""
-        if held.cancel is not None:
-            what = _Matter.CANCEL
-        elif held.started_at is None:
-            what = _Matter.RUN
-        else:
+        what = _open_matter(held)
+        if what is None:
             return None
         told = self._told.get(job)
         if told is None or told.attempt != held.attempt:
-            first = what is _Matter.CANCEL or self._overdue(held)
+            first = what is not _Matter.RUN or self._overdue(held)
             return what if first else None
         if told.what is not what or now_s - told.at_s > self._settings.repeat_s:
             return what

@@ -67,6 +67,11 @@ class World:
         """Return the state of a node."""
         return self.nodes.get(node, node_state.INITIAL)
 
+    def recall(self, job: JobId, state: JobState) -> None:
+        """Take back a job that has ended, as the fact that it begins anew needs it."""
+        if isinstance(state, Ended):
+            self.jobs[job] = state
+
     def holders(self) -> Iterator[tuple[JobId, Held]]:
         """Iterate over the jobs that nodes have."""
         for jobs in self.held.values():

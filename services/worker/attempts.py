@@ -23,10 +23,13 @@ from events.job import (
     FailureClass,
     JobFact,
     LossCause,
+    Paused,
+    Resumed,
     Started,
 )
-from events.node import Assignment
+from events.node import Action, Assignment
 from events.spec import Engine
+from services.clock import Clock
 from services.contain import contained
 from services.worker.journal import Journal
 from services.worker.outcomes import Outcome, Outcomes
@@ -36,6 +39,10 @@ from services.worker.telling import Teller
 
 _log = structlog.get_logger()
 
+HELD_CHECK_S = 15.0
+"""How often a paused attempt looks whether it still has its job; one that runs learns it when it
+ends. It is the time after which a silent node's attempts are given to others."""
+
 Key: TypeAlias = tuple[JobId, int]
 """A job and its attempt."""
 
@@ -44,6 +51,7 @@ class Tools(Struct, frozen=True, kw_only=True):
     """What attempts of one worker share."""
 
     node: NodeId
+    clock: Clock
     executor_of: Callable[[Engine], Executor]
     journal: Journal
     outcomes: Outcomes
@@ -62,6 +70,8 @@ class _Attempt:
         self.scope = anyio.CancelScope()
         self.ended_by: Canceled | AttemptLost | None = None
         """What was asked of it; None: it ends by itself."""
+        self.paused_at_s: float | None = None
+        """Since when it stands still, on the monotonic clock; None: it runs."""
 
     @property
     def leaves_files(self) -> bool:
@@ -118,9 +128,24 @@ class Attempts:
                 self._put(attempt, fact, partial(self._declined, attempt))
         self._changed()
 
-    def cancel(self, job: JobId, attempt: int) -> None:
-        """End an attempt on request; one this worker was never told about has ended already."""
+    def signal(self, job: JobId, attempt: int, action: Action) -> None:
+        """Do what is asked of an attempt."""
         key = (job, attempt)
+        match action:
+            case Action.CANCEL:
+                self._cancel(key)
+            case Action.PAUSE if key in self._in_slots:
+                self._pause(self._in_slots[key])
+            case Action.RESUME if key in self._in_slots:
+                self._resume(self._in_slots[key])
+            case Action.PAUSE | Action.RESUME:
+                _log.info("signal.void", job=job, attempt=attempt, action=action)
+            case _:
+                assert_never(action)
+
+    def _cancel(self, key: Key) -> None:
+        """End an attempt on request; one this worker was never told about has ended already."""
+        job, attempt = key
         if key in self._in_slots:
             self._end(self._in_slots[key], Canceled(attempt=attempt))
         elif key not in self._open:
@@ -128,18 +153,57 @@ class Attempts:
             fact = Canceled(attempt=attempt)
             self._tools.outcomes.put(Outcome(job, attempt, fact, 0, partial(self._close, key)))
 
+    def _pause(self, attempt: _Attempt) -> None:
+        """Stop it where it is; what is not running yet, or ending, will be asked again."""
+        if attempt.paused_at_s is not None or attempt.ended_by is not None:
+            return
+        if self._executor(attempt).pause(attempt.work):
+            attempt.paused_at_s = self._tools.clock.monotonic_s()
+            self._put(attempt, Paused(attempt=attempt.work.attempt), partial(self._noted, attempt))
+            self._tasks.start_soon(self._watch_paused, attempt, attempt.paused_at_s)
+            if self._draining:
+                self._hand_back(attempt)
+
+    async def _watch_paused(self, attempt: _Attempt, since_s: float) -> None:
+        """End an attempt that was given up while it stands still: nobody would resume it."""
+        work = attempt.work
+        while attempt.paused_at_s == since_s and attempt.key in self._in_slots:
+            if not await self._tools.outcomes.holds(work.job, work.attempt):
+                cause = LossCause.NODE_LOST
+                lost = AttemptLost(node=self._tools.node, attempt=work.attempt, cause=cause)
+                self._end(attempt, lost)
+                return
+            await anyio.sleep(HELD_CHECK_S)
+
+    def _resume(self, attempt: _Attempt) -> None:
+        if attempt.paused_at_s is None or attempt.ended_by is not None:
+            return
+        self._executor(attempt).resume(attempt.work)
+        paused_s = self._tools.clock.monotonic_s() - attempt.paused_at_s
+        attempt.paused_at_s = None
+        fact = Resumed(attempt=attempt.work.attempt, paused_s=paused_s)
+        self._put(attempt, fact, partial(self._noted, attempt))
+
     async def drain(self, within_s: float) -> None:
-        """Take nothing new; let attempts finish in time, hand back the others."""
+        """Take nothing new; let attempts finish in time, hand back the others.
+
+        A paused one is handed back at once: it will not finish.
+        """
         self._draining = True
         self._changed()
+        for attempt in list(self._in_slots.values()):
+            if attempt.paused_at_s is not None:
+                self._hand_back(attempt)
         with anyio.move_on_after(within_s):
             await self._all_closed()
         for attempt in list(self._in_slots.values()):
-            lost = AttemptLost(
-                node=self._tools.node, attempt=attempt.work.attempt, cause=LossCause.DRAINED
-            )
-            self._end(attempt, lost)
+            self._hand_back(attempt)
         await self._all_closed()
+
+    def _hand_back(self, attempt: _Attempt) -> None:
+        number = attempt.work.attempt
+        lost = AttemptLost(node=self._tools.node, attempt=number, cause=LossCause.DRAINED)
+        self._end(attempt, lost)
 
     async def _all_closed(self) -> None:
         while self._open:
@@ -160,14 +224,18 @@ class Attempts:
             attempt.expected = seq
             self._tasks.start_soon(self._run, attempt)
 
+    def _noted(self, attempt: _Attempt, seq: int | None) -> None:
+        """Take note of a step on the way; one that came to nothing changes nothing."""
+        if seq is not None:
+            attempt.expected = seq
+
     def _declined(self, attempt: _Attempt, seq: int | None) -> None:
         """Report free room after the refusal: a node that refused gets nothing until it has."""
         self._close(attempt.key, seq)
         self._changed()
 
     async def _run(self, attempt: _Attempt) -> None:
-        executor = self._tools.executor_of(attempt.work.spec.engine)
-        result = await self._execute(attempt, executor)
+        result = await self._execute(attempt, self._executor(attempt))
         self._leave_slot(attempt)
         self._put(attempt, self._fact(attempt, result), partial(self._over, attempt, result))
 
@@ -215,12 +283,15 @@ class Attempts:
             self._close(attempt.key, seq)
 
     async def _finish(self, attempt: _Attempt, result: Result | None) -> None:
-        executor = self._tools.executor_of(attempt.work.spec.engine)
+        executor = self._executor(attempt)
         if isinstance(result, Made):
             await self._tools.promoter.promote(attempt.work, executor, result)
         else:
             await self._tools.promoter.discard(attempt.work, executor)
         self._close(attempt.key, None)
+
+    def _executor(self, attempt: _Attempt) -> Executor:
+        return self._tools.executor_of(attempt.work.spec.engine)
 
     def _leave_slot(self, attempt: _Attempt) -> None:
         del self._in_slots[attempt.key]

@@ -18,6 +18,14 @@ class NoExecutor:
             failure=FailureClass.RESOURCE, message=f"this node has no engine {self._engine}"
         )
 
+    def pause(self, work: Work) -> bool:
+        """Refuse: it is over at once."""
+        del work
+        return False
+
+    def resume(self, work: Work) -> None:
+        """Do nothing; nothing is ever stopped."""
+
     async def promote(self, work: Work, made: Made) -> None:
         """Do nothing: there are no files."""
 

@@ -11,6 +11,14 @@ class NoopExecutor:
         del work, report
         return Made()
 
+    def pause(self, work: Work) -> bool:
+        """Refuse: it is over at once."""
+        del work
+        return False
+
+    def resume(self, work: Work) -> None:
+        """Do nothing; nothing is ever stopped."""
+
     async def promote(self, work: Work, made: Made) -> None:
         """Do nothing; there are no files."""
         del work, made

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from events import subjects
 from events.ids import JobId
-from events.job import Canceled, Completed, Declined, JobFact, Started
+from events.job import Canceled, Completed, Declined, JobFact, Paused, Resumed, Started
 from events.state.job import Ended, Held, JobState, JobStatus
 from services.clock import Pen
 from services.errors import Conflict
@@ -33,7 +33,7 @@ Then: TypeAlias = Callable[[int | None], None]
 
 
 class Outcome(Struct, frozen=True):
-    """A fact that ends an attempt, or begins it."""
+    """A fact that ends an attempt, begins it, or is a step in between."""
 
     job: JobId
     attempt: int
@@ -56,6 +56,11 @@ class Outcomes:
         """Let the outcome be appended with the next ones."""
         self._waiting.append(outcome)
         self._wake.set()
+
+    async def holds(self, job: JobId, attempt: int) -> bool:
+        """Tell whether the attempt still has the job, as the ledger has it now."""
+        state = await persistently(lambda: load_job(self._ledger, job), "reading a job")
+        return isinstance(state, Held) and state.attempt == attempt
 
     async def run(self) -> None:
         """Append outcomes as they come, until cancelled."""
@@ -109,14 +114,16 @@ def standing(state: JobState, outcome: Outcome) -> JobFact | None:
     """Return what the attempt may still say of a job in `state`; None: it holds it no more.
 
     A start or a refusal of a job that is to be canceled becomes its cancellation: nothing has run.
+    A cancellation says who asked for it, and why.
     """
     if not isinstance(state, Held) or state.attempt != outcome.attempt:
         return None
-    if isinstance(outcome.fact, Started | Declined):
-        if state.started_at is not None:
-            return None
-        if state.cancel is not None:
-            return Canceled(attempt=state.attempt, by=state.cancel.by, reason=state.cancel.reason)
+    if isinstance(outcome.fact, Paused | Resumed):
+        return None if state.paused is isinstance(outcome.fact, Paused) else outcome.fact
+    if isinstance(outcome.fact, Started | Declined) and state.started_at is not None:
+        return None
+    if isinstance(outcome.fact, Started | Declined | Canceled) and state.cancel is not None:
+        return Canceled(attempt=state.attempt, by=state.cancel.by, reason=state.cancel.reason)
     return outcome.fact
 
 

@@ -77,6 +77,18 @@ class Executor(Protocol):
         """
         ...
 
+    def pause(self, work: Work) -> bool:
+        """Stop what runs of the attempt, where it is; at once, without blocking.
+
+        True: nothing of it goes on and it will not end before `resume`; False: it cannot be stopped
+        now. Cancelling `run` ends a stopped attempt as any other.
+        """
+        ...
+
+    def resume(self, work: Work) -> None:
+        """Let a stopped attempt go on; nothing happens to one that is not stopped."""
+        ...
+
     async def promote(self, work: Work, made: Made) -> None:
         """Give the attempt's files their final names; doing it again does nothing."""
         ...

@@ -11,7 +11,7 @@ import structlog
 from events import subjects
 from events.codec import Fact
 from events.ids import NodeId
-from events.node import Action, Assignments, Available, Drained, Registered, Signal
+from events.node import Assignments, Available, Drained, Registered, Signal
 from events.spec import Engine
 from events.telemetry import Heartbeat
 from services.backbone import Backbone
@@ -80,6 +80,7 @@ class Worker:
         journal = Journal(settings.work_dir)
         self._tools = Tools(
             node=self._node,
+            clock=clock,
             executor_of=self._executor_of,
             journal=journal,
             outcomes=Outcomes(self._ledger, self._pen),
@@ -137,8 +138,8 @@ class Worker:
             match recorded.fact:
                 case Assignments(jobs=jobs):
                     attempts.take(jobs)
-                case Signal(job=job, attempt=attempt, action=Action.CANCEL):
-                    attempts.cancel(job, attempt)
+                case Signal(job=job, attempt=attempt, action=action):
+                    attempts.signal(job, attempt, action)
                 case _:
                     pass
 

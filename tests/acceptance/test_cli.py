@@ -65,11 +65,52 @@ def test_an_unknown_command_is_status_two() -> None:
     assert "No such command 'dance'" in done.stderr
 
 
+def test_a_command_with_a_typo_names_the_one_that_is_meant() -> None:
+    assert "No such command 'job'. Did you mean 'jobs'?" in ffrtmp("job", "list").stderr
+
+
 def test_a_fleet_that_does_not_answer_is_status_four_in_one_line() -> None:
     done = ffrtmp("--nats", NOBODY, "jobs", "status", "j1")
     assert done.returncode == 4
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("ffrtmp: ")
+
+
+def test_a_fleet_that_is_not_there_leaves_stdout_empty_and_says_where_it_was_sought(
+    tmp_path: Path,
+) -> None:
+    done = ffrtmp("--data-dir", str(tmp_path), "--nats", NOBODY, "jobs", "list", "-o", "json")
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr.endswith("; it was given by --nats or FFRTMP_NATS\n")
+    note = connection.Connection(url=NOBODY, pid=7)
+    with connection.noted(tmp_path, note):
+        noted = ffrtmp("--data-dir", str(tmp_path), "jobs", "list", "-o", "json")
+    assert (noted.returncode, noted.stdout) == (4, "")
+    assert noted.stderr.endswith(
+        f"; `ffrtmp up`, pid 7, was to run it in {tmp_path}: start it again\n"
+    )
+
+
+@pytest.mark.parametrize("wrong", ["--data-dir", "--output-root", "--media-root"])
+def test_a_directory_that_cannot_be_used_is_status_two_and_names_the_setting(
+    tmp_path: Path, wrong: str
+) -> None:
+    taken = tmp_path / "file"
+    taken.touch()
+    place = {"--data-dir": tmp_path / "data", wrong: taken / "below"}
+    data_dir = ("--data-dir", str(place.pop("--data-dir")))
+    done = ffrtmp(*data_dir, "up", *(str(part) for pair in place.items() for part in pair))
+    setting = wrong.removeprefix("--").replace("-", "_")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"ffrtmp: {setting}: ")
+    assert f"given: {taken / 'below'}; allowed: " in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_choice_names_what_is_allowed(tmp_path: Path) -> None:
+    done = ffrtmp("--data-dir", str(tmp_path), "up", "--durability", "never")
+    assert done.returncode == 2
+    assert done.stderr.endswith("given: 'never' by --durability; allowed: 100ms, always\n")
 
 
 def test_a_wrong_setting_is_status_two_and_names_the_setting(tmp_path: Path) -> None:
@@ -113,6 +154,37 @@ def test_a_reader_that_goes_away_ends_it_without_a_word() -> None:
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_control_c_ends_a_submission_that_waits_for_its_input() -> None:
+    code = (
+        "from pathlib import Path\n"
+        "from services.cli.invocation import Invocation\n"
+        "from services.cli.main import main\n"
+        "from tests.unit.cli_fleet import Recorder, connected\n"
+        "fleet = Invocation(data_dir=Path('/'), connect=connected(Recorder()), environment={})\n"
+        "main(['jobs', 'submit', '--file', '-'], obj=fleet)\n"
+    )
+    command = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert command.stdin is not None
+    assert command.stderr is not None
+    try:
+        command.stdin.write(b"x\n")
+        command.stdin.flush()
+        assert command.stderr.readline().startswith(b"ffrtmp: refused: line 1: ")
+        command.send_signal(signal.SIGINT)
+        assert command.wait(timeout=10) == 130
+        assert command.stderr.read().strip() == b""
+    finally:
+        command.kill()
+        command.wait()
+        command.stdin.close()
+        command.stderr.close()
 
 
 def test_control_c_is_status_130_without_a_traceback() -> None:

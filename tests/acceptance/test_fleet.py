@@ -6,6 +6,7 @@ from pathlib import Path
 
 import anyio
 import msgspec
+import psutil
 import pytest
 from nats.aio.client import Client
 
@@ -168,6 +169,46 @@ async def test_a_running_encode_is_canceled_and_leaves_nothing(tmp_path: Path) -
         await all_ended(running, 1)
         assert await running.sql("SELECT status FROM jobs") == [["canceled"]]
         assert not [path for path in running.outputs.rglob("*") if path.is_file()]
+
+
+async def test_a_job_is_paused_goes_on_is_canceled_and_retried(tmp_path: Path) -> None:
+    async def ask(verb: str) -> Reply:
+        answer = await running.backbone.bus.request(f"ffrtmp.api.jobs.{verb}", b'{"job_id":"p"}')
+        return msgspec.json.decode(answer, type=Reply)
+
+    async def becomes(status: str) -> None:
+        await running.eventually(
+            lambda: running.count(f"status = '{status}'"), lambda n: n == 1, f"it is {status}"
+        )
+
+    async with fleet(tmp_path) as running:
+        await started(running, workers=1, slots=1)
+        await running.submit(
+            [{"job_id": "p", "scenario": "320x180@25-h264", "parameters": {"duration_s": 120}}]
+        )
+        await becomes("processing")
+        assert (await ask("pause")).error is None
+        await becomes("paused")
+        (encoder,) = psutil.Process(running.processes["n1"].pid).children(recursive=True)
+        assert encoder.status() == psutil.STATUS_STOPPED
+        assert (await ask("retry")).status == "paused"
+        assert (await ask("resume")).error is None
+        await becomes("processing")
+        await ask("pause")
+        await becomes("paused")
+        await ask("cancel")
+        await becomes("canceled")
+        assert not encoder.is_running()
+        assert (await ask("retry")).status == "queued"
+        await becomes("completed")
+        rows = await running.sql("SELECT status, attempt, ended_at IS NOT NULL FROM jobs")
+        assert rows == [["completed", 2, True]]
+        attempts = await running.sql("SELECT attempt, outcome FROM attempts ORDER BY attempt")
+        assert attempts == [[1, "canceled"], [2, "completed"]]
+        refused = (await ask("retry")).error
+        assert refused is not None
+        assert refused.code == "job_ended"
+        assert [path.name for path in running.outputs.iterdir()] == ["p.mp4"]
 
 
 async def test_durable_commands_of_strangers_are_answered_by_facts_whatever_they_hold(

@@ -54,4 +54,4 @@ def _commit() -> str:
 
 
 if __name__ == "__main__":
-    anyio.run(main, sys.argv[1:])
+    anyio.run(main, sys.argv[1:], backend_options={"use_uvloop": True})

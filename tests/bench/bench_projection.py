@@ -26,7 +26,7 @@ from events.media import EncodeStats, MadeFile
 from events.spec import JobSpec, Priority, Queue
 from events.subjects import Subject
 from projections.store import Store
-from services.projector.service import GC_THRESHOLDS
+from services.lifecycle import GC_THRESHOLDS
 
 EVENTS = 100_000
 BATCHES = (100, 200, 1_000, 5_000)

@@ -161,6 +161,7 @@ def _of_a_failure() -> list[Fact]:
         job.Assigned(node=N2, attempt=3),
         job.AttemptLost(node=N2, attempt=3, cause=job.LossCause.NODE_LOST),
         job.Failed(failure=job.FailureClass.INFRASTRUCTURE, reason="given up", attempts=3),
+        job.Retried(by="ann"),
     ]
 
 

@@ -19,6 +19,7 @@ from events.media import MadeFile
 from events.spec import JobSpec, Priority, Queue
 from events.state.job import (
     INITIAL,
+    RETRIABLE,
     Absent,
     Ended,
     Halted,
@@ -70,8 +71,9 @@ def legal(state: JobState) -> Sequence[JobFact]:
         case Halted():
             again = facts.RetryScheduled(not_before=LATER, delay_s=1.0, failures=state.failures)
             return (again, again, facts.Queued(after=facts.QueuedAfter.BACKOFF), FAILED)
-        case Ended(attempt=attempt):
-            return losers(attempt) if attempt else (FAILED, facts.Canceled())
+        case Ended(attempt=attempt, status=status):
+            late = losers(attempt) if attempt else (FAILED, facts.Canceled())
+            return (*late, *([facts.Retried()] * 3)) if status in RETRIABLE else late
         case _:
             assert_never(state)
 
@@ -92,7 +94,10 @@ def held(attempt: int, *, started: bool, paused: bool) -> Sequence[JobFact]:
     )
     turn = facts.Resumed(attempt=attempt) if paused else facts.Paused(attempt=attempt)
     done = facts.Completed(node=NODE, attempt=attempt, files=FILES)
-    return (done, facts.Completed(node=NODE, attempt=attempt), failed, failed, lost, asked, turn)
+    over = facts.Canceled(attempt=attempt)
+    handed_back = facts.AttemptLost(node=NODE, attempt=attempt, cause=facts.LossCause.DRAINED)
+    made_nothing = facts.Completed(node=NODE, attempt=attempt)
+    return (done, made_nothing, failed, failed, lost, handed_back, asked, over, turn)
 
 
 def losers(attempt: int) -> Sequence[JobFact]:

@@ -44,6 +44,8 @@ SCHEDULING = SchedulerSettings(
     assign_s=20.0, unschedulable_s=30.0, retry_base_s=1.0, retry_max_s=8.0, crashes_max=3
 )
 
+QUEUES = ("live", "default", "batch")
+
 Job: TypeAlias = dict[str, object]
 
 
@@ -144,8 +146,8 @@ class Fleet:
                 for recorded in batch:
                     job = subjects.job_of(recorded.subject)
                     states[job] = evolve(states.get(job, INITIAL), recorded)
-                    if status_of(states[job]) in TERMINAL:
-                        unended.discard(job)
+                    over = status_of(states[job]) in TERMINAL
+                    (unended.discard if over else unended.add)(job)
                 if not unended:
                     return
 
@@ -240,7 +242,7 @@ class Fleet:
         return made(work)
 
     async def _client(self, job: JobId) -> None:
-        """Submit a job once or more often, by one way or another; cancel it sometimes."""
+        """Submit a job once or more often, by one way or another; meddle with it sometimes."""
         body = msgspec.json.encode(self.ran.jobs[job])
         await anyio.sleep(self._random.uniform(0, 20))
         for _ in range(self._random.choice((1, 1, 2, 3))):
@@ -252,8 +254,21 @@ class Fleet:
             await anyio.sleep(self._random.choice((0.0, 0.0, 1.0, 20.0)))
         if self._random.random() < 0.2:
             self._dice.met["cancel"] += 1
-            cancel = msgspec.json.encode({"job_id": job, "by": "ann"})
-            await self._asked(subjects.API_CANCEL, cancel, Reply)
+            await self._control(subjects.API_CANCEL, job)
+        if self._random.random() < 0.3:
+            await self._control(subjects.API_REPRIORITIZE, job, queue=self._random.choice(QUEUES))
+        for _ in range(self._random.choice((0, 0, 1, 3))):
+            await self._control(subjects.API_PAUSE, job)
+            await anyio.sleep(self._random.choice((0.0, 0.0, 0.5, 4.0, 30.0)))
+            await self._control(subjects.API_RESUME, job)
+            await anyio.sleep(self._random.choice((0.0, 0.5, 4.0)))
+        if self._random.random() < 0.3:
+            await anyio.sleep(self._random.uniform(0, 60))
+            await self._control(subjects.API_RETRY, job)
+
+    async def _control(self, subject: str, job: JobId, **fields: str) -> None:
+        body = msgspec.json.encode({"job_id": job, "by": "ann", **fields})
+        await self._asked(subject, body, Reply)
 
     async def _asked(self, subject: str, body: bytes, kind: type[Reply]) -> Reply:
         while True:
@@ -279,7 +294,7 @@ def some_jobs(dice: Dice, count: int) -> dict[JobId, Job]:
         body: Job = {
             "job_id": job,
             "engine": dice.random.choice(("noop", "ffmpeg", "auto")),
-            "queue": dice.random.choice(("live", "default", "batch")),
+            "queue": dice.random.choice(QUEUES),
         }
         roll = dice.random.random()
         if jobs and roll < 0.25:

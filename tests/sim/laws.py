@@ -27,12 +27,16 @@ Law: TypeAlias = Callable[[Ran], Iterator[str]]
 
 
 def every_job_ends_once(ran: Ran) -> Iterator[str]:
-    """A job has one end, and nothing but the promotion of its files comes after."""
+    """A job has one end, and nothing but the promotion of its files, or a retry, comes after."""
     for job, story in stories(ran).items():
         ends = [at for at, event in enumerate(story) if isinstance(event.fact, ENDS)]
-        after = [event.type for event in story[ends[0] + 1 :]] if ends else []
-        if len(ends) != 1 or after not in ([], ["job.promoted.v1"]):
-            yield f"{job} has {len(ends)} ends and then {after}: {told(story)}"
+        retries = sum(isinstance(event.fact, facts.Retried) for event in story)
+        if len(ends) != 1 + retries:
+            yield f"{job} has {len(ends)} ends: {told(story)}"
+        for end in ends:
+            after = [event.type for event in story[end + 1 :]]
+            if after not in ([], ["job.promoted.v1"]) and after[0] != "job.retried.v1":
+                yield f"{job} has an end and then {after}: {told(story)}"
 
 
 def a_repeated_submission_is_the_same_job(ran: Ran) -> Iterator[str]:
@@ -70,6 +74,8 @@ def attempts_follow_each_other(ran: Ran) -> Iterator[str]:
                     open_ = False
                 case facts.Completed(attempt=number):
                     fits = number == attempt and started and open_
+                case facts.Canceled() | facts.Failed():
+                    fits, open_ = True, False
                 case _:
                     fits = True
             if not fits:
@@ -128,11 +134,17 @@ def one_scheduler_never_oversells(ran: Ran) -> Iterator[str]:
 
 def a_job_asked_to_end_is_never_assigned_again(ran: Ran) -> Iterator[str]:
     for job, story in stories(ran).items():
-        types = [type(event.fact) for event in story]
-        if facts.CancelRequested in types:
-            asked = types.index(facts.CancelRequested)
-            if facts.Assigned in types[asked:]:
-                yield f"{job} was assigned after somebody asked to end it: {told(story)}"
+        asked = False
+        for event in story:
+            match event.fact:
+                case facts.CancelRequested():
+                    asked = True
+                case facts.Retried():
+                    asked = False
+                case facts.Assigned() if asked:
+                    yield f"{job} was assigned after somebody asked to end it: {told(story)}"
+                case _:
+                    pass
 
 
 def a_node_that_declined_is_left_alone(ran: Ran) -> Iterator[str]:
@@ -220,6 +232,23 @@ def the_world_forgets(ran: Ran) -> Iterator[str]:
     yield from (f"the world still has {count} {what}" for what, count in left.items() if count)
 
 
+def pauses_and_resumes_alternate(ran: Ran) -> Iterator[str]:
+    """What runs is paused, and what is paused is resumed."""
+    for job, story in stories(ran).items():
+        paused = False
+        for event in story:
+            match event.fact:
+                case facts.Paused() | facts.Resumed():
+                    now = isinstance(event.fact, facts.Paused)
+                    if now is paused:
+                        yield f"{job}: {event.type} at {event.seq} is out of turn: {told(story)}"
+                    paused = now
+                case facts.Assigned():
+                    paused = False
+                case _:
+                    pass
+
+
 LAWS: tuple[Law, ...] = (
     every_job_ends_once,
     a_repeated_submission_is_the_same_job,
@@ -228,6 +257,7 @@ LAWS: tuple[Law, ...] = (
     no_node_runs_more_than_its_slots,
     one_scheduler_never_oversells,
     a_job_asked_to_end_is_never_assigned_again,
+    pauses_and_resumes_alternate,
     a_node_that_declined_is_left_alone,
     nothing_runs_before_what_it_depends_on,
     winners_have_their_files_and_losers_none,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from events.job import AttemptLost, Declined, RetryScheduled
+from events.job import AttemptLost, Declined, Paused, Resumed, Retried, RetryScheduled
 from tests.sim.fleet import Plan, Ran, simulate
 from tests.sim.laws import LAWS
 
@@ -24,6 +24,9 @@ SOMETIMES = (
     "assignment.repeated",
     "loss",
     "retry",
+    "pause",
+    "resume",
+    "retry on request",
     "ambiguous",
     "lost",
     "worker crash",
@@ -48,7 +51,14 @@ def run(seed: int) -> Ran:
 
 def reached(ran: Ran) -> Counter[str]:
     """Count what the ledger shows of trouble."""
-    names = {Declined.tag: "decline", AttemptLost.tag: "loss", RetryScheduled.tag: "retry"}
+    names = {
+        Declined.tag: "decline",
+        AttemptLost.tag: "loss",
+        RetryScheduled.tag: "retry",
+        Paused.tag: "pause",
+        Resumed.tag: "resume",
+        Retried.tag: "retry on request",
+    }
     return Counter(names[event.type] for event in ran.ledger if event.type in names)
 
 

@@ -29,6 +29,8 @@ class Recorder:
     def __init__(self, refusal: Reply | None = None) -> None:
         self.submitted: list[SubmitJob] = []
         self.canceled: list[CancelJob] = []
+        self.controlled: list[tuple[str, dict[str, str]]] = []
+        """What was asked of jobs otherwise: the verb and the request."""
         self._refusal = refusal
 
     def handlers(self) -> Mapping[Subject, Handler]:
@@ -36,6 +38,10 @@ class Recorder:
             subjects.API_SUBMIT: self._submit,
             subjects.API_SUBMIT_MANY: self._submit_many,
             subjects.API_CANCEL: self._cancel,
+            subjects.API_PAUSE: self._control,
+            subjects.API_RESUME: self._control,
+            subjects.API_RETRY: self._control,
+            subjects.API_REPRIORITIZE: self._control,
             subjects.QUERY: self.query,
         }
 
@@ -53,6 +59,12 @@ class Recorder:
         asked = msgspec.json.decode(request.body, type=CancelJob)
         self.canceled.append(asked)
         return msgspec.json.encode(self._refusal or Reply(job_id=asked.job_id, status="canceled"))
+
+    async def _control(self, request: Request) -> bytes:
+        asked = msgspec.json.decode(request.body)
+        self.controlled.append((request.subject.rpartition(".")[2], asked))
+        status = f"after {len(self.controlled)}"
+        return msgspec.json.encode(self._refusal or Reply(job_id=asked["job_id"], status=status))
 
     def _reply(self, body: bytes) -> Reply:
         job = msgspec.json.decode(body, type=SubmitJob)

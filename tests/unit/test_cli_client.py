@@ -30,6 +30,12 @@ async def answer_queued(request: Request) -> bytes:
     return msgspec.json.encode(Reply(job_id=str(job.job_id), status="queued", seq=1))
 
 
+async def test_a_request_that_nobody_answers_says_who_is_missing() -> None:
+    client = Client(MemoryBus(), request_s=0.01, patience_s=0.01)
+    with pytest.raises(LogUnavailable, match="is a scheduler running"):
+        await client.submit(JOB)
+
+
 def test_a_chunk_has_at_most_a_thousand_jobs() -> None:
     assert [len(chunk) for chunk in chunks([b"{}"] * 2001)] == [1000, 1000, 1]
     assert list(chunks([])) == []

@@ -1,3 +1,4 @@
+import getpass
 import json
 from pathlib import Path
 
@@ -264,7 +265,7 @@ class TestControl:
             (("reprioritize", "j1", "--queue", "live"), {"queue": "live"}),
             (("reprioritize", "j1", "--priority", "low"), {"priority": "low"}),
         ],
-        ids=lambda given: " ".join(given),
+        ids=" ".join,
     )
     def test_a_job_is_asked_for_by_name(
         self, arguments: tuple[str, ...], fields: dict[str, str]

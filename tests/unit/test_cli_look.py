@@ -4,6 +4,7 @@ import msgspec
 
 from events.requests import Problem, QueryRequest, QueryResult
 from services.bus.port import Request
+from services.cli.output import fitting
 from tests.unit.cli_fleet import Recorder, run
 
 JOB = {
@@ -82,6 +83,19 @@ def test_json_is_one_document_of_rows_by_column() -> None:
     assert [(query.sql, query.after_seq) for query in asked.asked] == [("SELECT a, b FROM t", 7)]
 
 
+def test_a_name_that_repeats_hides_no_value() -> None:
+    twins = QueryResult(columns=("a", "a", "a_1"), rows=((1, 2, 3),))
+    result = run("sql", "SELECT", "-o", "json", recorder=Projection(twins))
+    assert json.loads(result.stdout) == [{"a": 1, "a_1": 2, "a_1_1": 3}]
+
+
+def test_a_table_shows_texts_as_they_are_and_the_rest_as_json() -> None:
+    body = b'{"columns":["a","b","c","d"],"rows":[[true,[1,"x"],null,"y"]]}'
+    kinds = msgspec.json.decode(body, type=QueryResult)
+    result = run("sql", "SELECT", recorder=Projection(kinds))
+    assert result.stdout.splitlines()[1].split() == ["true", '[1,"x"]', "y"]
+
+
 def test_a_question_comes_from_stdin_too() -> None:
     asked = Projection(NOTHING)
     run("sql", "-", recorder=asked, stdin="SELECT 2")
@@ -144,3 +158,13 @@ def test_an_unknown_node_is_status_one() -> None:
     result = run("nodes", "describe", "n2", recorder=Projection(QueryResult(columns=tuple(NODE))))
     assert result.exit_code == 1
     assert result.stderr.startswith("ffrtmp: no node 'n2';")
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_a_wide_one_all() -> None:
+    columns, rows = ("job", ">size", "node", ""), [["j" * 10, 12345, "n1", "w" * 60]]
+    wide = fitting(columns, rows, spare=("node", "size"), width=45)
+    narrow = fitting(columns, rows, spare=("node", "size"), width=44)
+    least = fitting(columns, rows, spare=("node", "size"), width=10)
+    assert wide == (list(columns), rows)
+    assert narrow == (["job", ">size", ""], [["j" * 10, 12345, "w" * 60]])
+    assert least == (["job", ""], [["j" * 10, "w" * 60]])

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from events.ids import JobId
@@ -125,6 +127,14 @@ def test_a_rendition_has_what_the_job_has_and_what_it_says_itself() -> None:
             ),
         ),
         ({"output_files": ("a.mp4,crf=x",)}, "--output-file: given: 'x'; allowed: a number"),
+        ({"output_files": ("a.mp4,rate=nan",)}, "--output-file: given: 'nan'; allowed: a number"),
+        ({"duration": math.nan}, "--duration: given: nan; allowed: a finite number"),
+        ({"timeout": math.inf}, "--timeout: given: inf; allowed: a finite number"),
+        ({"crf": 2**70}, f"--crf: given: {2**70}; allowed: a whole number up to {10**12}"),
+        (
+            {"size": f"{10**20}x2"},
+            f"--size: given: '{10**20}x2'; allowed: WIDTHxHEIGHT, as 1280x720",
+        ),
     ],
 )
 def test_a_refusal_speaks_of_the_option(options: dict[str, object], words: str) -> None:

@@ -26,6 +26,8 @@ R, I = FailureClass.RESOURCE, FailureClass.INFRASTRUCTURE  # noqa: E741 - a colu
         (228, "[error] Error writing trailer: No space left on device", R),
         (243, "[fatal] Error opening output file:/x: Permission denied", R),
         (254, "[fatal] Error opening output file:/x: No such file or directory", R),
+        (254, "[out#0/mp4] [error] Error writing trailer: No such file or directory", R),
+        (254, "[in#0] [error] Error opening input: No such file or directory", P),
         (255, "[h264_nvenc] [error] Cannot load libcuda.so.1", R),
         (234, "No VA display found for device /dev/dri/renderD128.", R),
         (171, "[h264_qsv] [error] Error creating a MFX session: -9.", R),

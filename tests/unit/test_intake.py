@@ -11,14 +11,24 @@ from msgspec import json
 from events import subjects
 from events.codec import Recorded
 from events.ids import JobId, NodeId
-from events.job import Assigned, Canceled, CancelRequested, JobFact, Rejected, Submitted
+from events.job import (
+    Assigned,
+    Canceled,
+    CancelRequested,
+    JobFact,
+    Rejected,
+    Started,
+    Submitted,
+)
 from events.requests import Replies, Reply, SubmitJob, derive_job_id
 from events.spec import Engine
+from events.subjects import Subject
 from services.bus.port import Request
 from services.clock import Pen
 from services.log.memory import MemoryLog
 from services.log.port import Entry
 from services.memory import memory_backbone, memory_inbox
+from services.scheduler.control.jobs import AT_ONCE
 from services.scheduler.intake import Intake
 from tests.fakes import LoopClock
 
@@ -56,8 +66,18 @@ class Desk:
 
     async def cancel(self, body: object) -> Reply:
         """Cancel by request."""
-        request = Request(subjects.API_CANCEL, raw(body))
-        return json.decode(await self.intake.cancel(request), type=Reply)
+        return await self.ask(subjects.API_CANCEL, body)
+
+    async def ask(self, subject: Subject, body: object) -> Reply:
+        """Ask something of a job."""
+        answer = self.intake.control(AT_ONCE[subject])
+        return json.decode(await answer(Request(subject, raw(body))), type=Reply)
+
+    async def running(self) -> None:
+        """Let the job run on a node."""
+        node = NodeId("n1")
+        await self.submit({"job_id": JOB})
+        await self.store(JOB, Assigned(node=node, attempt=1), Started(node=node, attempt=1))
 
     async def store(self, job: str, *facts: JobFact) -> None:
         """Store facts of a job, as others would."""

@@ -1,108 +1,61 @@
 """The decider of one job: given facts, when a command, then exactly these facts, or a refusal."""
 
-import functools
-from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
 from msgspec.structs import replace
 
-from events.ids import JobId, NodeId
+from events.ids import JobId
 from events.job import (
     Assigned,
-    AttemptFailed,
     AttemptLost,
     Canceled,
-    CancelRequested,
-    Completed,
     Declined,
     Failed,
     FailureClass,
     JobFact,
     LossCause,
-    Paused,
     Placement,
-    Promoted,
     Queued,
     QueuedAfter,
     Rejected,
     RetryScheduled,
-    Started,
     Submitted,
 )
-from events.media import MadeFile
-from events.spec import JobSpec, OnDependencyFailure
-from events.state.job import INITIAL, JobState, evolve
+from events.spec import OnDependencyFailure
 from services.scheduler.job import (
     Assign,
-    Cancel,
     GiveUp,
-    JobCommand,
     Orphan,
-    Refusal,
-    Refused,
     Reject,
     Release,
-    RetryPolicy,
     Settle,
     Submit,
     backoff_s,
-    decide,
 )
-from tests.vocabulary import T0, history, instant
-
-JOB, OTHER = JobId("clip"), JobId("other")
-N1, N2 = NodeId("n1"), NodeId("n2")
-SPEC = JobSpec()
-POLICY = RetryPolicy()
-SUBMITTED = Submitted(spec=SPEC)
-LATER = Submitted(spec=replace(SPEC, not_before=instant(60)))
-DEPENDENT = Submitted(spec=replace(SPEC, depends_on=(OTHER,)))
-ASSIGNED = Assigned(node=N1, attempt=1)
-STARTED = Started(node=N1, attempt=1)
-CANCEL_REQUESTED = CancelRequested(by="ann", reason="wrong clip")
-FAILED_ONCE = AttemptFailed(
-    node=N1, attempt=1, failure=FailureClass.TRANSIENT, message="connection reset"
+from tests.deciding import (
+    ASSIGNED,
+    CANCEL_REQUESTED,
+    DEPENDENT,
+    FAILED_ONCE,
+    GIVEN,
+    HELD,
+    JOB,
+    LATER,
+    LOST_ONCE,
+    N1,
+    N2,
+    OTHER,
+    POLICY,
+    RETRY,
+    RUNNING,
+    SPEC,
+    STARTED,
+    SUBMITTED,
+    decided,
+    others,
 )
-LOST_ONCE = AttemptLost(node=N1, attempt=1, cause=LossCause.NODE_LOST)
-RETRY = RetryScheduled(not_before=instant(60), delay_s=5.0, failures=1)
-COMPLETED = Completed(node=N1, attempt=1, files=(MadeFile(path="clip.mp4", size_bytes=1),))
-REJECTED = Rejected(reason="no node has it")
-GIVEN_UP = Failed(failure=FailureClass.PERMANENT, reason="no such input", attempts=1)
-CANCELED = Canceled(attempt=0, by="ann")
-
-RUNNING = (SUBMITTED, ASSIGNED, STARTED)
-GIVEN: dict[str, tuple[JobFact, ...]] = {
-    "absent": (),
-    "pending": (LATER,),
-    "waiting": (SUBMITTED,),
-    "assigned": (SUBMITTED, ASSIGNED),
-    "running": RUNNING,
-    "paused": (*RUNNING, Paused(attempt=1)),
-    "running, to be canceled": (*RUNNING, CANCEL_REQUESTED),
-    "failed once": (*RUNNING, FAILED_ONCE),
-    "lost once": (*RUNNING, LOST_ONCE),
-    "backing off": (*RUNNING, FAILED_ONCE, RETRY),
-    "completed": (*RUNNING, COMPLETED),
-    "promoted": (*RUNNING, COMPLETED, Promoted(node=N1, attempt=1)),
-    "failed": (*RUNNING, GIVEN_UP),
-    "canceled": (SUBMITTED, CANCELED),
-    "rejected": (REJECTED,),
-}
-ENDED = ("completed", "promoted", "failed", "canceled", "rejected")
-
-
-def state_after(given: Sequence[JobFact]) -> JobState:
-    return functools.reduce(evolve, history(*given), INITIAL)
-
-
-def decided(*, given: Sequence[JobFact], when: JobCommand) -> tuple[JobFact, ...]:
-    return decide(when, state_after(given))
-
-
-def others(*names: str) -> list[str]:
-    """Return the names of all states but these."""
-    return [name for name in GIVEN if name not in names]
+from tests.vocabulary import T0, instant
 
 
 class TestSubmit:
@@ -127,50 +80,6 @@ class TestReject:
     @pytest.mark.parametrize("held", others("absent", "pending", "waiting", "backing off"))
     def test_a_job_that_is_held_or_over_is_not_rejected(self, held: str) -> None:
         assert decided(given=GIVEN[held], when=self.WHEN) == ()
-
-
-class TestCancel:
-    WHEN = Cancel(by="bob", reason="enough")
-
-    @pytest.mark.parametrize("unheld", ["pending", "waiting"])
-    def test_a_job_that_never_ran_is_canceled_at_once(self, unheld: str) -> None:
-        expected = Canceled(attempt=0, by="bob", reason="enough")
-        assert decided(given=GIVEN[unheld], when=self.WHEN) == (expected,)
-
-    @pytest.mark.parametrize("between", ["failed once", "lost once", "backing off"])
-    def test_a_job_between_attempts_is_canceled_at_once(self, between: str) -> None:
-        expected = Canceled(attempt=1, by="bob", reason="enough")
-        assert decided(given=GIVEN[between], when=self.WHEN) == (expected,)
-
-    @pytest.mark.parametrize("held", ["assigned", "running", "paused"])
-    def test_a_held_job_is_asked_to_end(self, held: str) -> None:
-        expected = CancelRequested(by="bob", reason="enough")
-        assert decided(given=GIVEN[held], when=self.WHEN) == (expected,)
-
-    def test_a_job_that_was_asked_to_end_is_not_asked_again(self) -> None:
-        assert decided(given=GIVEN["running, to be canceled"], when=self.WHEN) == ()
-
-    def test_a_canceled_job_is_not_canceled_again(self) -> None:
-        assert decided(given=GIVEN["canceled"], when=self.WHEN) == ()
-
-    def test_an_unknown_job_is_refused(self) -> None:
-        with pytest.raises(Refused, match="there is no such job") as refused:
-            decided(given=(), when=self.WHEN)
-        assert refused.value.refusal is Refusal.JOB_UNKNOWN
-
-    @pytest.mark.parametrize(
-        ("over", "word"),
-        [
-            ("completed", "completed"),
-            ("promoted", "completed"),
-            ("failed", "failed"),
-            ("rejected", "rejected"),
-        ],
-    )
-    def test_a_job_that_is_over_otherwise_is_refused(self, over: str, word: str) -> None:
-        with pytest.raises(Refused, match=f"the job is {word} already") as refused:
-            decided(given=GIVEN[over], when=self.WHEN)
-        assert refused.value.refusal is Refusal.JOB_ENDED
 
 
 class TestAssign:
@@ -202,14 +111,12 @@ class TestAssign:
 class TestGiveUp:
     WHEN = GiveUp(attempt=1, cause=LossCause.STALLED)
 
-    @pytest.mark.parametrize("held", ["assigned", "running", "paused", "running, to be canceled"])
+    @pytest.mark.parametrize("held", HELD)
     def test_a_held_attempt_is_lost(self, held: str) -> None:
         expected = AttemptLost(node=N1, attempt=1, cause=LossCause.STALLED)
         assert decided(given=GIVEN[held], when=self.WHEN) == (expected,)
 
-    @pytest.mark.parametrize(
-        "state", others("assigned", "running", "paused", "running, to be canceled")
-    )
+    @pytest.mark.parametrize("state", others(*HELD))
     def test_a_job_nobody_holds_is_not_lost(self, state: str) -> None:
         assert decided(given=GIVEN[state], when=self.WHEN) == ()
 

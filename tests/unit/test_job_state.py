@@ -29,6 +29,7 @@ from events.job import (
     Reprioritized,
     Resumed,
     ResumeRequested,
+    Retried,
     RetryScheduled,
     Started,
     Submitted,
@@ -60,6 +61,7 @@ TERMS = Terms(1, instant(1), SPEC, Queue.LIVE, Priority.MEDIUM)
 SUBMITTED = Submitted(spec=SPEC)
 ASSIGNED = Assigned(node=N1, attempt=1)
 STARTED = Started(node=N1, attempt=1)
+RETRIED = Retried(by="ann")
 PAUSED = Paused(attempt=1)
 RESUMED = Resumed(attempt=1)
 CANCEL = CancelRequested(by="ann")
@@ -99,6 +101,7 @@ ONE_FACT_OF_EACH: tuple[JobFact, ...] = (
     ASSIGNED,
     Declined(node=N1, attempt=1),
     STARTED,
+    RETRIED,
     PauseRequested(attempt=1),
     PAUSED,
     ResumeRequested(attempt=1),
@@ -190,8 +193,25 @@ class TestAttempts:
         assert resumed == replace(RUNNING, version=5)
 
     def test_asking_for_a_pause_is_not_a_pause(self) -> None:
-        asked = PauseRequested(attempt=1)
-        assert state_after(SUBMITTED, ASSIGNED, STARTED, asked) == replace(RUNNING, version=4)
+        asked = PauseRequested(attempt=1, by="ann")
+        waits = replace(RUNNING, version=4, asked=asked)
+        assert state_after(SUBMITTED, ASSIGNED, STARTED, asked) == waits
+        paused = state_after(SUBMITTED, ASSIGNED, STARTED, asked, PAUSED)
+        assert paused == replace(RUNNING, version=5, paused=True)
+
+    def test_asking_to_go_on_is_remembered_until_it_goes_on(self) -> None:
+        asked = ResumeRequested(attempt=1, by="ann")
+        waits = replace(RUNNING, version=5, paused=True, asked=asked)
+        assert state_after(SUBMITTED, ASSIGNED, STARTED, PAUSED, asked) == waits
+        resumed = state_after(SUBMITTED, ASSIGNED, STARTED, PAUSED, asked, RESUMED)
+        assert resumed == replace(RUNNING, version=6)
+
+    def test_a_late_confirmation_does_not_answer_the_opposite_request(self) -> None:
+        on, off = ResumeRequested(attempt=1), PauseRequested(attempt=1)
+        state = state_after(SUBMITTED, ASSIGNED, STARTED, off, on, PAUSED)
+        assert state == replace(RUNNING, version=6, paused=True, asked=on)
+        state = state_after(SUBMITTED, ASSIGNED, STARTED, PAUSED, on, off, RESUMED)
+        assert state == replace(RUNNING, version=7, asked=off)
 
     def test_a_failed_attempt_halts_the_job_and_counts(self) -> None:
         assert state_after(SUBMITTED, ASSIGNED, STARTED, FAILED_ONCE) == Halted(
@@ -245,6 +265,28 @@ class TestEndings:
             promoted=True,
         )
 
+    @pytest.mark.parametrize("ending", [GIVEN_UP, CANCELED], ids=["failed", "canceled"])
+    def test_a_retried_job_waits_again_without_its_failures(self, ending: JobFact) -> None:
+        state = state_after(SUBMITTED, ASSIGNED, STARTED, FAILED_ONCE, ending, RETRIED)
+        assert state == Waiting(version=6, terms=TERMS, attempt=1, since=instant(6))
+
+    def test_a_retried_job_waits_for_what_it_waited_for_at_first(self) -> None:
+        spec = replace(SPEC, depends_on=(JobId("other"),), not_before=instant(60))
+        terms = replace(TERMS, spec=spec)
+        state = state_after(Submitted(spec=spec), GIVEN_UP, RETRIED)
+        assert state == Pending(version=3, terms=terms, not_before=instant(60))
+
+    def test_a_retried_job_keeps_its_new_rank(self) -> None:
+        rank = Reprioritized(queue=Queue.BATCH, priority=Priority.LOW)
+        terms = Terms(1, instant(1), SPEC, Queue.BATCH, Priority.LOW)
+        state = state_after(SUBMITTED, rank, Canceled(), RETRIED)
+        assert state == Waiting(version=4, terms=terms, since=instant(4))
+
+    @pytest.mark.parametrize("name", ["completed", "rejected", "running", "waiting", "pending"])
+    def test_nothing_but_a_failed_or_canceled_job_begins_anew(self, name: str) -> None:
+        state = ONE_OF_EACH[name]
+        assert evolve(state, recorded(99, RETRIED)) == replace(state, version=99)
+
     def test_a_cancel_request_is_remembered_until_the_process_is_gone(self) -> None:
         asked = state_after(SUBMITTED, ASSIGNED, STARTED, CANCEL)
         assert asked == replace(RUNNING, version=4, cancel=CANCEL)
@@ -268,7 +310,11 @@ class TestEndings:
             version=5, terms=TERMS, attempt=1, failures=1, status=JobStatus.FAILED, node=N1
         )
 
-    @pytest.mark.parametrize("fact", ONE_FACT_OF_EACH, ids=lambda fact: fact.tag)
+    @pytest.mark.parametrize(
+        "fact",
+        [fact for fact in ONE_FACT_OF_EACH if not isinstance(fact, Retried)],
+        ids=lambda fact: fact.tag,
+    )
     @pytest.mark.parametrize(
         "ending",
         [COMPLETED, GIVEN_UP, CANCELED],

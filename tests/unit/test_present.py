@@ -142,3 +142,7 @@ def test_a_clock_time_is_cut_to_milliseconds_never_rounded_up() -> None:
 def test_a_shortened_text_is_one_line_and_marks_its_cut() -> None:
     assert present.shortened("one\n two", 9) == "one two"
     assert present.shortened("abcdefgh", 5) == "abcd…"
+
+
+def test_what_others_wrote_has_no_control_characters() -> None:
+    assert present.printable("ü\t✔ \x1b[31m\r\n\x9b") == "ü\t✔ \ufffd[31m\ufffd\ufffd\ufffd"

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from events import job as facts
 from events.ids import JobId
 from events.job import FailureClass, LossCause
@@ -270,3 +272,38 @@ def test_submissions_tell_what_was_asked_and_whether_it_was_accepted(tmp_path: P
         ("hard-0", True, "default", None, None),
         ("refused-0", False, "default", None, "no such field"),
     ]
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["at once", "after a restart"])
+def test_a_retried_job_is_an_open_one_again(tmp_path: Path, *, again: bool) -> None:
+    ledger = Ledger().job(
+        "clip",
+        facts.Submitted(spec=JobSpec()),
+        facts.Assigned(node=N1, attempt=1),
+        facts.Started(node=N1, attempt=1),
+        facts.CancelRequested(by="ann", reason="wrong clip"),
+        facts.Canceled(attempt=1, by="ann", reason="wrong clip"),
+    )
+    store = projected(tmp_path, ledger.recorded)
+    canceled = one(store, "FROM jobs")
+    if again:
+        store.close()
+        store = Store(tmp_path / "private" / "projection.duckdb")
+    store.apply(ledger.job("clip", facts.Retried(by="bob")).recorded[5:])
+    retried = one(store, "FROM jobs")
+    store.apply(ledger.job("clip", facts.Assigned(node=N1, attempt=2)).recorded[6:])
+    assigned = one(store, "FROM jobs_active")
+    attempts = rows(store, "SELECT attempt, outcome FROM attempts ORDER BY attempt")
+    store.close()
+    assert (canceled["status"], canceled["cancel_requested"]) == ("canceled", True)
+    assert retried == canceled | {
+        "status": "queued",
+        "node": None,
+        "cancel_requested": False,
+        "failure_reason": None,
+        "queued_at": "2026-01-31 12:00:06+00",
+        "ended_at": None,
+        "last_seq": 6,
+    }
+    assert (assigned["status"], assigned["attempt"]) == ("assigned", 2)
+    assert attempts == [(1, "canceled"), (2, "assigned")]

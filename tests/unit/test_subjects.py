@@ -7,6 +7,7 @@ import pytest
 from events import subjects
 from events.ids import JobId, NodeId
 from events.subjects import Filter, Subject
+from services.scheduler.control.jobs import AT_ONCE
 
 BAD_TOKENS = ("", "a.b", "a b", "*", ">", "a\n", "\r\nPUB x", "ü", "a" * 65)
 
@@ -71,6 +72,10 @@ class TestFilters:
             (subjects.logs(JobId("j"), 1), (subjects.logs_of_job(JobId("j")),)),
             (subjects.COMMAND_SUBMIT, subjects.COMMANDS),
             (subjects.COMMAND_CANCEL, subjects.COMMANDS),
+            (subjects.COMMAND_PAUSE, subjects.COMMANDS),
+            (subjects.COMMAND_RESUME, subjects.COMMANDS),
+            (subjects.COMMAND_RETRY, subjects.COMMANDS),
+            (subjects.COMMAND_REPRIORITIZE, subjects.COMMANDS),
             (subjects.job(JobId("j")), (subjects.only(subjects.job(JobId("j"))),)),
         ],
     )
@@ -94,7 +99,7 @@ class TestFilters:
 
     def test_requests_that_are_answered_at_once_are_kept_by_no_stream(self) -> None:
         kept = (*subjects.LEDGER, *subjects.TELEMETRY, *subjects.LOGS, *subjects.COMMANDS)
-        asked = (subjects.API_SUBMIT, subjects.API_SUBMIT_MANY, subjects.API_CANCEL, subjects.QUERY)
+        asked = [*AT_ONCE, subjects.API_SUBMIT, subjects.API_SUBMIT_MANY, subjects.QUERY]
         assert [s for s in asked if any(_selects(pattern, s) for pattern in kept)] == []
 
 

@@ -241,7 +241,7 @@ class TestCancel:
             await site.job("a", CancelRequested(by="ann"))
             await site.signal_cancel("a")
             event = await site.until("a", Canceled)
-        assert event.fact == Canceled(attempt=1)
+        assert event.fact == Canceled(attempt=1, by="ann")
         assert site.executor.disk.drafts == set()
         assert site.executor.discarded == [("a", 1)]
 

@@ -80,7 +80,7 @@ async def running(
     log_dir = place.data_dir / "logs"
     if not settings.media_root.is_dir():
         raise ConfigurationError(
-            f"media_root: no such directory; given: {settings.media_root}; allowed: where inputs are"
+            f"media_root: no such directory; given: {settings.media_root}; allowed: one with inputs"
         )
     async with AsyncExitStack() as stack:
         stack.enter_context(locked(place.data_dir))

@@ -1,8 +1,9 @@
 """Bulk submission: jobs from a file, a pipe or a count, sent in chunks, answered one by one."""
 
+import signal
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Self
 
@@ -40,6 +41,7 @@ async def submit_many(fleet: Fleet, bodies: Iterable[bytes | Reply], plan: Plan)
     """Submit jobs, tell what became of each, and follow them if the plan says so."""
     tally = _Tally(plan)
     with ExitStack() as stack:
+        stack.enter_context(_interruptible())
         if sys.stderr.isatty():
             tally.advance = stack.enter_context(_Bar(plan.total))
         async for replies in fleet.client.submit_many(tally.sendable(bodies)):
@@ -52,6 +54,20 @@ async def submit_many(fleet: Fleet, bodies: Iterable[bytes | Reply], plan: Plan)
         after = first_of(tally.kept)
         ended = await watch_to_end(fleet, jobs, after=after, as_json=plan.as_json)
     return ended if tally.refused == 0 else Exit.REFUSED
+
+
+@contextmanager
+def _interruptible() -> Generator[None]:
+    """Let Ctrl-C end a read at once, while the context lasts.
+
+    The event loop's own handler waits for its turn, which a read from a terminal or a slow pipe
+    does not give it.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Tally:

@@ -1,6 +1,5 @@
-"""`ffrtmp jobs`: the group, and the commands that look at jobs or end them."""
+"""`ffrtmp jobs`: the group, and the commands that look at jobs."""
 
-import getpass
 from collections.abc import Sequence
 
 import anyio
@@ -8,11 +7,13 @@ import click
 
 from events import subjects
 from events.codec import Recorded
-from events.ids import TOKEN_PATTERN, JobId
+from events.ids import JobId
 from events.spec import Priority, Queue
 from events.state.job import JobStatus
 from events.telemetry import LogChunk
 from services.cli.invocation import Exit, Fleet, Invocation, output_option, pass_invocation
+from services.cli.jobs.arguments import job_id as checked
+from services.cli.jobs.control import cancel, pause, reprioritize, resume, retry
 from services.cli.jobs.detail import detail_of, show_detail
 from services.cli.jobs.follow import follow as follow_jobs
 from services.cli.jobs.submit import submit
@@ -30,19 +31,11 @@ _COLUMNS = (
 
 @click.group()
 def jobs() -> None:
-    """Submit, list, follow and cancel jobs."""
+    """Submit, list, follow and control jobs."""
 
 
-jobs.add_command(submit)
-
-
-def _job_id(_: click.Context, __: click.Parameter, value: str | Sequence[str]) -> object:
-    import re  # noqa: PLC0415 - only where an id is given
-
-    for token in (value,) if isinstance(value, str) else value:
-        if not re.match(TOKEN_PATTERN, token):
-            raise click.BadParameter(f"given: {token!r}; allowed: 1 to 64 letters, digits, _ or -")
-    return value
+for _command in (submit, cancel, pause, resume, retry, reprioritize):
+    jobs.add_command(_command)
 
 
 @jobs.command("list")
@@ -86,7 +79,7 @@ def list_jobs(
 
 
 @jobs.command()
-@click.argument("job_id", callback=_job_id)
+@click.argument("job_id", callback=checked)
 @click.option("--follow", is_flag=True, help="Go on until the job has ended.")
 @output_option
 @pass_invocation
@@ -115,7 +108,7 @@ def status(invocation: Invocation, /, *, job_id: str, follow: bool) -> int:
 
 
 @jobs.command()
-@click.argument("job_id", callback=_job_id)
+@click.argument("job_id", callback=checked)
 @click.option("--follow", is_flag=True, help="Go on until the job has ended.")
 @click.option("--attempt", type=click.IntRange(1), help="Only this attempt.")
 @output_option
@@ -138,35 +131,6 @@ def logs(invocation: Invocation, /, *, job_id: str, follow: bool, attempt: int |
                 tasks.cancel_scope.cancel()
         await printer.print_new(fleet, chosen)
         return Exit.OK
-
-    return invocation.work(work)
-
-
-@jobs.command()
-@click.argument("job_ids", nargs=-1, required=True, callback=_job_id)
-@click.option("--reason", default="", help="Why; kept in the ledger.")
-@click.option("--follow", is_flag=True, help="Wait until they have ended.")
-@output_option
-@pass_invocation
-def cancel(
-    invocation: Invocation, /, *, job_ids: tuple[str, ...], reason: str, follow: bool
-) -> int:
-    """End jobs, wherever they are."""
-
-    async def work(fleet: Fleet) -> int:
-        refused = False
-        for job_id in job_ids:
-            reply = await fleet.client.cancel(JobId(job_id), by=getpass.getuser(), reason=reason)
-            if invocation.json:
-                show_json(reply)
-            elif reply.error is None:
-                click.echo(f"{job_id}  {reply.status}")
-            else:
-                complain(f"refused: {reply.error.message}")
-            refused = refused or reply.error is not None
-        if follow and not refused:
-            await watch_to_end(fleet, [JobId(job) for job in job_ids], as_json=invocation.json)
-        return Exit.REFUSED if refused else Exit.OK
 
     return invocation.work(work)
 
@@ -233,6 +197,7 @@ def _show_list(rows: Sequence[Row]) -> None:
             )
             for row in rows
         ],
+        spare=("queue", "size", "waited", "speed", "ran", "node"),
     )
 
 

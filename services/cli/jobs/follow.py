@@ -9,7 +9,16 @@ from msgspec.structs import replace
 from events import subjects
 from events.codec import Recorded
 from events.ids import JobId
-from events.job import AttemptFailed, AttemptLost, Canceled, Completed, Declined, Failed, Rejected
+from events.job import (
+    AttemptFailed,
+    AttemptLost,
+    Canceled,
+    Completed,
+    Declined,
+    Failed,
+    Rejected,
+    Retried,
+)
 from events.state.job import (
     INITIAL,
     Absent,
@@ -173,7 +182,7 @@ def _seen(sight: Sight, state: JobState, recorded: Recorded) -> Sight:
         seq=recorded.seq,
         attempt=state.attempt,
         node=state.node if isinstance(state, Held) else sight.node,
-        reason=_reason(recorded) or sight.reason,
+        reason="" if isinstance(recorded.fact, Retried) else _reason(recorded) or sight.reason,
         retrying=isinstance(state, Pending) and state.backoff,
         promoted=isinstance(state, Ended) and state.promoted,
         files=_files(recorded) or sight.files,

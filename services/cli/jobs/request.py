@@ -74,6 +74,9 @@ def payload_of(options: Mapping[str, object]) -> Payload:
             continue
         if isinstance(value, float) and not math.isfinite(value):
             raise WrongOption(f"{_said_as(name)}: given: {value}; allowed: a finite number")
+        if isinstance(value, int) and abs(value) > NUMBER_MAX:
+            allowed = f"a whole number up to {NUMBER_MAX}"
+            raise WrongOption(f"{_said_as(name)}: given: {value}; allowed: {allowed}")
         *parents, leaf = path.split(".")
         place = payload
         for parent in parents:

@@ -29,8 +29,6 @@ MUXERS: Mapping[Container, tuple[str, ...]] = {
     Container.MKV: ("-f", "matroska"),
     Container.WEBM: ("-f", "webm"),
 }
-QUIET: Mapping[str, str] = {"SVT_LOG": "1"}
-"""Environment for every run: SVT-AV1 prints its settings past ffmpeg's log level otherwise."""
 TONE_HZ = 440
 TONE_RATE_HZ = 48_000
 

@@ -41,6 +41,7 @@ _RULES: tuple[tuple[re.Pattern[str], FailureClass], ...] = tuple(
         (r"No capable devices found|minimum required Nvidia driver", FailureClass.RESOURCE),
         (r"No such filter|Unknown decoder|Decoder .* not found", FailureClass.RESOURCE),
         (r"Error opening output.*No such file or directory", FailureClass.RESOURCE),
+        (r"\[out#\d.*No such file or directory", FailureClass.RESOURCE),
         # the other end of a network: the same again may work
         (r"Connection (?:refused|reset|timed out)|Broken pipe", FailureClass.TRANSIENT),
         (r"Failed to resolve hostname|Network is unreachable", FailureClass.TRANSIENT),

@@ -4,6 +4,7 @@ import errno
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import join
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio import to_thread
@@ -15,7 +16,6 @@ from events.telemetry import OutputStream
 from services.clock import Clock
 from services.worker.ffmpeg import paths
 from services.worker.ffmpeg.argv import (
-    QUIET,
     Target,
     arguments,
     file_url,
@@ -26,9 +26,12 @@ from services.worker.ffmpeg.classify import Verdict, classify, premature_end
 from services.worker.ffmpeg.encoders import Unusable, encoder_for
 from services.worker.ffmpeg.inspect import Least, Media, Stream, inspect, mismatch
 from services.worker.ffmpeg.plan import Plan, Rendition, UrlSource, plan
-from services.worker.ffmpeg.process import Ended, Words, run
+from services.worker.ffmpeg.process import Brake, Ended, Words, run
 from services.worker.ffmpeg.progress import ProgressReader
 from services.worker.port import Broken, Made, Report, Result, Sample, Work
+
+if TYPE_CHECKING:
+    from events.ids import JobId
 
 _NOTHING = Sample(
     out_time_s=0.0,
@@ -64,14 +67,38 @@ class FfmpegExecutor:
     def __init__(self, settings: FfmpegSettings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
+        self._brakes: dict[tuple[JobId, int], Brake] = {}
+        """Of the attempts that run."""
 
     async def run(self, work: Work, report: Report) -> Result:
         """Run one attempt to its end; see `services.worker.port.Executor`.
 
         Only an error in removing files may leave it, and only in place of a cancellation.
         """
+        key = (work.job, work.attempt)
+        brake = self._brakes[key] = Brake(self._clock)
         try:
-            result = await self._attempt(work, report)
+            return await self._run(work, report, brake)
+        finally:
+            del self._brakes[key]
+
+    def pause(self, work: Work) -> bool:
+        """Stop the attempt's encode with SIGSTOP; a look into a file may still come to its end."""
+        brake = self._brakes.get((work.job, work.attempt))
+        if brake is not None:
+            brake.engage()
+        return brake is not None
+
+    def resume(self, work: Work) -> None:
+        """Let the attempt's encode go on with SIGCONT."""
+        brake = self._brakes.get((work.job, work.attempt))
+        if brake is not None:
+            brake.release()
+
+    async def _run(self, work: Work, report: Report, brake: Brake) -> Result:
+        try:
+            result = await self._attempt(work, report, brake)
+            await brake.released()
         except Unusable as refused:
             result = Broken(failure=FailureClass.PERMANENT, message=str(refused))
         except OSError as error:  # TimeoutError is one
@@ -118,7 +145,7 @@ class FfmpegExecutor:
             return structs.replace(result, message=message)
         return result
 
-    async def _attempt(self, work: Work, report: Report) -> Result:
+    async def _attempt(self, work: Work, report: Report, brake: Brake) -> Result:
         begun_s = self._clock.monotonic_s()
         planned = plan(work.spec, work.job)
         targets = await self._targets(work, planned)
@@ -129,9 +156,9 @@ class FfmpegExecutor:
         audio = media.first("audio") is not None
         strict = self._settings.strict
         command = arguments(planned, targets, opened=opened, audio=audio, strict=strict)
-        encode = _Encode(report, total_s)
+        encode = _Encode(report, total_s, brake)
         ended = await encode.run([str(self._settings.ffmpeg), *command], self._settings.grace_s)
-        wall_s = self._clock.monotonic_s() - begun_s
+        wall_s = self._clock.monotonic_s() - begun_s - brake.stopped_s
         stats = _stats(encode.last, wall_s, ended.cpu_s, targets)
         files: tuple[MadeFile, ...] = ()
         verdict = _verdict(ended.exit_status, encode.words.lines(), planned)
@@ -207,8 +234,9 @@ class FfmpegExecutor:
 class _Encode:
     """One run of ffmpeg: what it prints goes to the report and is kept for the verdict."""
 
-    def __init__(self, report: Report, total_s: float | None) -> None:
+    def __init__(self, report: Report, total_s: float | None, brake: Brake) -> None:
         self._report = report
+        self._brake = brake
         self._progress = ProgressReader(total_s)
         self.words = Words()
         self.last = _NOTHING
@@ -216,7 +244,11 @@ class _Encode:
     async def run(self, command: Sequence[str], grace_s: float) -> Ended:
         self._report.lines(OutputStream.WORKER, [join(command)])
         ended = await run(
-            command, stdout=self._stdout, stderr=self._stderr, grace_s=grace_s, environment=QUIET
+            command,
+            stdout=self._stdout,
+            stderr=self._stderr,
+            grace_s=grace_s,
+            brake=self._brake,
         )
         self._tell(self.words.rest())
         return ended

@@ -19,13 +19,16 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import IO, cast
 
 import anyio
 from anyio import lowlevel, to_thread
 from msgspec import Struct
+
+from services.clock import Clock
 
 READ_BYTES = 65_536
 LINE_CHARS_MAX = 4_000
@@ -42,6 +45,8 @@ KILL_S = 10.0
 SIGNAL_GAP_S = 0.01
 """Between two signals; equal ones that are both pending would count as one."""
 WAIT_THREADS_MAX = 4_096
+QUIET: Mapping[str, str] = {"SVT_LOG": "1"}
+"""Environment for every run: SVT-AV1 prints its settings past ffmpeg's log level otherwise."""
 _LAUNCHER = (
     "import ctypes, os, signal, sys\n"
     "ctypes.CDLL(None).prctl(1, signal.SIGKILL)\n"
@@ -53,6 +58,60 @@ _POLITE = (signal.SIGTERM, signal.SIGCONT)
 _HARD = (signal.SIGTERM,) * 3
 
 Feed = Callable[[bytes], None]
+
+
+class Brake:
+    """Stops one attempt's process where it is, and lets it go on; at any time, also between two."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._child: subprocess.Popen[bytes] | None = None
+        self._off = anyio.Event()
+        self._off.set()
+        self._since_s = 0.0
+        self._stopped_s = 0.0
+
+    @property
+    def engaged(self) -> bool:
+        """Whether nothing runs."""
+        return not self._off.is_set()
+
+    @property
+    def stopped_s(self) -> float:
+        """How long it was engaged in all, so far."""
+        return self._stopped_s + (self._clock.monotonic_s() - self._since_s) * self.engaged
+
+    def engage(self) -> None:
+        """Stop the process's whole group, with SIGSTOP, which nothing can ignore."""
+        if not self.engaged:
+            self._off = anyio.Event()
+            self._since_s = self._clock.monotonic_s()
+            self._send(signal.SIGSTOP)
+
+    def release(self) -> None:
+        """Let it go on."""
+        if self.engaged:
+            self._stopped_s = self.stopped_s
+            self._off.set()
+            self._send(signal.SIGCONT)
+
+    async def released(self) -> None:
+        """Wait until it is not engaged."""
+        while self.engaged:
+            await self._off.wait()
+
+    @contextmanager
+    def holding(self, child: subprocess.Popen[bytes]) -> Generator[None]:
+        """Let this be the process that is stopped."""
+        self._child = child
+        try:
+            yield
+        finally:
+            self._child = None
+
+    def _send(self, number: signal.Signals) -> None:
+        if self._child is not None:
+            _signal(self._child, number)
 
 
 class Ended(Struct, frozen=True, kw_only=True):
@@ -105,19 +164,22 @@ async def run(
     stdout: Feed,
     stderr: Feed,
     grace_s: float,
-    environment: Mapping[str, str] | None = None,
+    brake: Brake | None = None,
 ) -> Ended:
     """Run `command` (its first word an absolute path) to its end, feeding what it prints.
 
     Cancelling ends it: SIGTERM, `grace_s` later the hard exit (three more SIGTERM, on which ffmpeg
     stops at once), `HARD_EXIT_S` later SIGKILL for its group; it is gone and reaped before the
-    cancellation leaves. `environment` is added to the worker's own. The feeds must not block.
-    Raises OSError when the process cannot be started.
+    cancellation leaves. The feeds must not block. While `brake` is engaged it is not begun,
+    and stands still. Raises OSError when it cannot be started.
     """
-    child = _spawn(command, environment or {})
+    if brake is not None:
+        await brake.released()
+    child = _spawn(command)
     try:
         try:
-            await _follow(child, stdout, stderr)
+            with nullcontext() if brake is None else brake.holding(child):
+                await _follow(child, stdout, stderr)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await _end(child, grace_s)
@@ -166,7 +228,7 @@ def bound_to_this_process() -> tuple[str, ...]:
     return (sys.executable, "-I", "-S", "-c", _LAUNCHER)
 
 
-def _spawn(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _spawn(command: Sequence[str]) -> subprocess.Popen[bytes]:
     child = subprocess.Popen(  # noqa: S603 - the words are the caller's typed arguments
         [*bound_to_this_process(), *command],
         stdin=subprocess.DEVNULL,
@@ -174,7 +236,7 @@ def _spawn(command: Sequence[str], environment: Mapping[str, str]) -> subprocess
         stderr=subprocess.PIPE,
         bufsize=0,
         start_new_session=True,
-        env={**os.environ, **environment},
+        env={**os.environ, **QUIET},
     )
     for pipe in _pipes(child):
         os.set_blocking(pipe.fileno(), False)
