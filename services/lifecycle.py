@@ -56,7 +56,6 @@ def serve_until_signalled(
     alone, so it can still write its last words.
     """
     gc.set_threshold(*GC_THRESHOLDS)
-    signal.signal(signal.SIGINT, _interrupt)
     fast = {"use_uvloop": importlib.util.find_spec("uvloop") is not None}
     anyio.run(_run, within, main, drain_s, backend_options=fast)
 
@@ -87,15 +86,6 @@ def configure_logging(level: str, stream: TextIO | None = None) -> None:
         logger_factory=structlog.PrintLoggerFactory(target),
         cache_logger_on_first_use=False,
     )
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    """End the process while it still starts.
-
-    Not Python's own handler: in its place the event loop's runner would put one that cancels the
-    main task beside us, and a drain would be cut short now and then.
-    """
-    raise KeyboardInterrupt
 
 
 async def _run(
