@@ -35,6 +35,13 @@ READY_S_MAX = 30.0
 STOP_S_MAX = 10.0
 """After this a server that was told to stop is killed."""
 LISTENING_CHECK_S = 0.01
+GREETING_S = 1.0
+"""Whoever takes a connection and says nothing for this long is not our server."""
+LAUNCHES_MAX = 10
+"""How often the server is launched when others take its ports between the choice and the launch."""
+PORT_TAKEN_S = 0.2
+"""How long a port that must be the same again is given to become free before the next launch."""
+_TAKEN = "address already in use"
 _INFO_BYTES_MAX = 65_536
 
 # Runs between fork and exec: the kernel forgets the wish to die with the parent at fork only.
@@ -127,8 +134,7 @@ class NatsServer:
         if self._lock is None:
             self._lock = await locked(self._dir / "lock")
         try:
-            self._prepare()
-            await self._launch()
+            await self._launch_on_free_ports()
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self.stop()
@@ -157,11 +163,31 @@ class NatsServer:
         assert self._process is not None, "not started"
         return await self._process.wait()
 
+    async def _launch_on_free_ports(self) -> None:
+        """Launch the server; again, when another process has taken one of its ports meanwhile.
+
+        The port that clients know stays the same; one that nobody knows yet is chosen anew.
+        """
+        known = self._port
+        for _ in range(LAUNCHES_MAX - 1):
+            self._prepare()
+            try:
+                await self._launch()
+            except LogUnavailable as unavailable:
+                if _TAKEN not in str(unavailable):
+                    raise
+            else:
+                return
+            self._port, self._monitoring_port = known, 0
+            await anyio.sleep(PORT_TAKEN_S if known else 0)
+        self._prepare()
+        await self._launch()
+
     def _prepare(self) -> None:
         self._credentials = kept_credentials(self._dir / "credentials.json")
         previous = _previous_port(self._dir / "connection.json")
         self._port = self._port or _free_port(previous)
-        self._monitoring_port = self._monitoring_port or _free_port(None)
+        self._monitoring_port = _free_port(self._monitoring_port or None)
         config = configuration(
             self._settings, self._dir, self._credentials, (self._port, self._monitoring_port)
         )
@@ -212,9 +238,11 @@ class NatsServer:
 
 async def _greets(port: int, server_name: str) -> bool:
     """Tell whether our server, no other, says INFO on this port: its streams are recovered then."""
+    line = b""
     try:
-        async with await anyio.connect_tcp("127.0.0.1", port) as stream:
-            line = await stream.receive(_INFO_BYTES_MAX)
+        with anyio.move_on_after(GREETING_S):
+            async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+                line = await stream.receive(_INFO_BYTES_MAX)
     except (OSError, anyio.EndOfStream, anyio.BrokenResourceError):
         return False
     try:

@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import socket
 import stat
 import sys
 import urllib.request
@@ -10,6 +11,7 @@ import anyio
 import msgspec
 import pytest
 
+import services.nats_server.server as launching
 from services.errors import ConfigurationError, LogUnavailable
 from services.log.jetstream.connection import connect
 from services.nats_server import (
@@ -159,6 +161,23 @@ async def test_a_server_that_cannot_start_says_where_to_look(settings: ServerSet
         )
         with pytest.raises(LogUnavailable, match=r"address already in use.*nats\.log"):
             await NatsServer(taken).start()
+
+
+async def test_a_port_taken_between_choice_and_launch_is_chosen_anew(
+    settings: ServerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as rival:
+        taken = rival.getsockname()[1]
+        choices = iter((taken, taken))
+        free_port = launching._free_port  # pyright: ignore[reportPrivateUsage] # the race is after it
+
+        def unlucky(wanted: int | None) -> int:
+            return next(choices, None) or free_port(wanted)
+
+        monkeypatch.setattr(launching, "_free_port", unlucky)
+        async with NatsServer(settings) as server:
+            assert not server.url.endswith(f":{taken}")
+            await greeting(server)
 
 
 async def test_it_dies_with_its_owner_and_leaves_the_directory_free(
