@@ -29,7 +29,7 @@ from events.job import (
 from events.media import MadeFile
 from events.spec import JobSpec
 from events.state.job import INITIAL, JobState, evolve
-from services.scheduler.job import (
+from services.scheduler.deciders.job import (
     JobCommand,
     RetryPolicy,
     decide,

@@ -21,7 +21,10 @@ CONTRACTS = [
 PLANTED = {
     "Facts at the bottom, hands at the top": ("projections/__init__.py", "import tui.present"),
     "The vocabulary needs nothing but msgspec": ("events/ids.py", "import click"),
-    "Deciders know no clock, network or process": ("services/scheduler/job.py", "import time"),
+    "Deciders know no clock, network or process": (
+        "services/scheduler/deciders/job.py",
+        "import time",
+    ),
     "asyncio and nats stay behind the log and bus adapters": (
         "services/worker/service.py",
         "import asyncio",
@@ -44,11 +47,11 @@ GUARDS = {
     "projections.fold.world": EDGES | {"anyio", "services", "tui"},
     "projections.read": {"nats", "textual", "services", "tui"},
     "services.cli.main": EDGES,
-    "services.scheduler.job": EDGES | {"anyio", "services.log", "services.bus"},
+    "services.scheduler.deciders.job": EDGES | {"anyio", "services.log", "services.bus"},
     "services.scheduler.placement": EDGES | {"anyio", "services.log", "services.bus"},
-    "services.scheduler.ready": EDGES | {"anyio", "services.log", "services.bus"},
-    "services.scheduler.weights": EDGES | {"anyio", "services.log", "services.bus"},
-    "services.scheduler.world": EDGES | {"anyio", "services.log", "services.bus"},
+    "services.scheduler.state.ready": EDGES | {"anyio", "services.log", "services.bus"},
+    "services.scheduler.state.weights": EDGES | {"anyio", "services.log", "services.bus"},
+    "services.scheduler.state.world": EDGES | {"anyio", "services.log", "services.bus"},
     "services.scheduler.service": EDGES | {"services.log.jetstream", "services.bus.nats"},
     "services.worker.service": EDGES | {"services.log.jetstream", "services.bus.nats"},
     "services.worker.ffmpeg.argv": EDGES | {"anyio", "services.log", "services.bus"},

@@ -13,7 +13,7 @@ from events.node import NodeFact, Registered
 from events.spec import JobSpec
 from events.subjects import Subject
 from services.scheduler.placement import Choice
-from services.scheduler.world import World
+from services.scheduler.state.world import World
 from tests.vocabulary import instant
 
 

@@ -10,9 +10,9 @@ from msgspec import Struct
 from events.ids import JobId, NodeId
 from events.job import Placement
 from events.state.job import Waiting
-from services.scheduler.ready import Item, Requirement
-from services.scheduler.weights import weight
-from services.scheduler.world import World
+from services.scheduler.state.ready import Item, Requirement
+from services.scheduler.state.weights import weight
+from services.scheduler.state.world import World
 
 _Walk: TypeAlias = tuple[Requirement, Generator[Item, None, None]]
 _Line: TypeAlias = tuple[float, int, JobId, int]

@@ -32,7 +32,7 @@ from events.job import (
 from events.node import Cordoned, Lost
 from events.spec import JobSpec, OnDependencyFailure, Priority, Queue
 from events.state.job import INITIAL, Ended, Held, JobState, Terms, evolve
-from services.scheduler.job import (
+from services.scheduler.deciders.job import (
     Assign,
     Cancel,
     GiveUp,
@@ -51,8 +51,8 @@ from services.scheduler.job import (
     decide,
 )
 from services.scheduler.placement import place
-from services.scheduler.ready import ReadyQueue
-from services.scheduler.weights import order_key, weight
+from services.scheduler.state.ready import ReadyQueue
+from services.scheduler.state.weights import order_key, weight
 from tests.vocabulary import T0, instant, recorded
 from tests.worlds import Told, noop
 

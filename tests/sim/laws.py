@@ -17,7 +17,7 @@ from events.codec import Recorded
 from events.ids import JobId, NodeId
 from events.node import Available, Registered
 from events.state.job import INITIAL, JobState, evolve
-from services.scheduler.world import World
+from services.scheduler.state.world import World
 from tests.sim.fleet import Ran, Span
 
 ENDS = (facts.Completed, facts.Failed, facts.Canceled, facts.Rejected)

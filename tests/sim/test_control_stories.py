@@ -24,7 +24,7 @@ from events.job import (
 )
 from events.node import Signal
 from events.requests import Reply
-from services.scheduler.service import TICK_S
+from services.scheduler.deciding import TICK_S
 from services.worker.port import Broken, Report, Result, Work
 from tests.fakes import FakeExecutor, made
 from tests.sim.test_stories import SETTINGS, Stage

@@ -33,7 +33,8 @@ from services.errors import LogUnavailable
 from services.log.memory import MemoryLog
 from services.log.port import Entry, Outcome
 from services.memory import memory_backbone
-from services.scheduler.service import TICK_S, run_scheduler
+from services.scheduler.deciding import TICK_S
+from services.scheduler.service import run_scheduler
 from services.worker.port import Made, Report, Result, Work
 from tests.fakes import FakeExecutor, LoopClock
 from tests.sites import Site

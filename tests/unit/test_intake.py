@@ -28,8 +28,8 @@ from services.clock import Pen
 from services.log.memory import MemoryLog
 from services.log.port import Entry
 from services.memory import memory_backbone, memory_inbox
+from services.scheduler.control.intake import Intake
 from services.scheduler.control.jobs import AT_ONCE
-from services.scheduler.intake import Intake
 from tests.fakes import LoopClock
 
 pytestmark = pytest.mark.anyio

@@ -15,7 +15,7 @@ from events.job import (
     Submitted,
 )
 from events.spec import Priority, Queue
-from services.scheduler.job import (
+from services.scheduler.deciders.job import (
     Assign,
     Cancel,
     JobCommand,

@@ -23,7 +23,7 @@ from events.job import (
     Submitted,
 )
 from events.spec import OnDependencyFailure
-from services.scheduler.job import (
+from services.scheduler.deciders.job import (
     Assign,
     GiveUp,
     Orphan,

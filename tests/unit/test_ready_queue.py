@@ -6,7 +6,7 @@
 from itertools import islice
 
 from events.ids import JobId
-from services.scheduler.ready import Item, ReadyQueue, Requirement
+from services.scheduler.state.ready import Item, ReadyQueue, Requirement
 
 CPU: Requirement = frozenset({"engine:ffmpeg"})
 GPU: Requirement = frozenset({"engine:ffmpeg", "gpu"})

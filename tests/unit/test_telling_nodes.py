@@ -6,7 +6,7 @@ from events.ids import JobId
 from events.media import Output
 from events.node import Assignment
 from events.spec import JobSpec
-from services.scheduler.service import TOLD_BYTES_MAX, parts
+from services.scheduler.telling import TOLD_BYTES_MAX, parts
 
 
 def test_assignments_are_told_in_parts_that_the_log_takes() -> None:

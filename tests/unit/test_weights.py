@@ -5,7 +5,7 @@ import pytest
 from events.media import Audio, AudioCodec, Output, Parameters, Video, VideoCodec
 from events.spec import Engine, JobSpec, Priority, Queue
 from events.state.job import Terms
-from services.scheduler.weights import order_key, requirements, weight
+from services.scheduler.state.weights import order_key, requirements, weight
 from tests.vocabulary import T0, instant
 
 

@@ -38,7 +38,7 @@ from events.node import (
 )
 from events.spec import JobSpec
 from events.state.job import Absent, Halted, Held, Pending, Waiting
-from services.scheduler.world import World
+from services.scheduler.state.world import World
 from tests.vocabulary import instant
 from tests.worlds import Told, noop
 

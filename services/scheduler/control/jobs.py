@@ -26,8 +26,16 @@ from services.clock import Pen
 from services.log.entity import load_job
 from services.log.persist import persistently
 from services.log.port import EventLog
-from services.scheduler.job import Cancel, Control, Pause, Refused, Reprioritize, Resume, Retry
-from services.scheduler.transact import transact
+from services.scheduler.control.transact import transact
+from services.scheduler.deciders.job import (
+    Cancel,
+    Control,
+    Pause,
+    Refused,
+    Reprioritize,
+    Resume,
+    Retry,
+)
 
 Asked: TypeAlias = tuple[JobId, Control]
 Reader: TypeAlias = Callable[[bytes], Asked]

@@ -33,8 +33,8 @@ from services.errors import Conflict
 from services.log.persist import append, persistently
 from services.log.port import Entry, EventLog
 from services.scheduler.control.jobs import DURABLY, JobControl, Reader
-from services.scheduler.job import Submit
-from services.scheduler.transact import transact
+from services.scheduler.control.transact import transact
+from services.scheduler.deciders.job import Submit
 
 _encode = msgspec.json.Encoder().encode
 _log = structlog.get_logger()

@@ -22,8 +22,8 @@ from events.state import job as job_state
 from events.state import node as node_state
 from events.state.job import Absent, Ended, Halted, Held, JobState, Pending, Waiting
 from events.state.node import Node
-from services.scheduler.ready import ReadyQueue
-from services.scheduler.weights import order_key, requirements
+from services.scheduler.state.ready import ReadyQueue
+from services.scheduler.state.weights import order_key, requirements
 
 
 class World:

@@ -9,7 +9,7 @@ from services.clock import Pen
 from services.errors import Conflict
 from services.log.entity import load_job
 from services.log.port import Entry, EventLog
-from services.scheduler.job import JobCommand, decide
+from services.scheduler.deciders.job import JobCommand, decide
 
 TRIES_MAX = 16
 

@@ -7,9 +7,9 @@ from events.state.job import Ended, JobStatus, Pending
 from services.log.entity import load_job
 from services.log.persist import persistently
 from services.log.port import EventLog
-from services.scheduler.job import Orphan, Release
-from services.scheduler.upkeep import Draft, decided
-from services.scheduler.world import World
+from services.scheduler.deciders.job import Orphan, Release
+from services.scheduler.state.world import World
+from services.scheduler.upkeep.timers import Draft, decided
 
 LOOKED_AT_MAX = 100
 """Most jobs looked at in one pass; the next pass goes on."""

@@ -15,8 +15,16 @@ from events.job import JobFact, LossCause
 from events.state.job import Held, Pending, Waiting
 from events.state.node import NodeStatus
 from services.config import SchedulerSettings
-from services.scheduler.job import GiveUp, JobCommand, Reject, Release, RetryPolicy, Settle, decide
-from services.scheduler.world import World
+from services.scheduler.deciders.job import (
+    GiveUp,
+    JobCommand,
+    Reject,
+    Release,
+    RetryPolicy,
+    Settle,
+    decide,
+)
+from services.scheduler.state.world import World
 
 LOOKED_AT_MAX = 1_000
 """Most jobs of one requirement set looked at in one pass."""

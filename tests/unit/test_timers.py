@@ -32,11 +32,11 @@ from services.clock import Pen
 from services.config import SchedulerSettings
 from services.log.memory import MemoryLog
 from services.log.port import Batch, Entry
-from services.scheduler import upkeep
-from services.scheduler.dependencies import dependency_drafts
-from services.scheduler.job import RetryPolicy, backoff_s
-from services.scheduler.upkeep import Draft
-from services.scheduler.world import World
+from services.scheduler.deciders.job import RetryPolicy, backoff_s
+from services.scheduler.state.world import World
+from services.scheduler.upkeep import timers
+from services.scheduler.upkeep.dependencies import dependency_drafts
+from services.scheduler.upkeep.timers import Draft
 from tests.fakes import LoopClock
 from tests.vocabulary import T0, instant
 from tests.worlds import Told, noop
@@ -71,7 +71,7 @@ class TestSettle:
         delay_s = backoff_s(JOB, 1, RetryPolicy())
         not_before = T0 + timedelta(seconds=delay_s)
         retry = RetryScheduled(not_before=not_before, delay_s=delay_s, failures=1)
-        assert upkeep.settle(told.world, T0, RetryPolicy()) == [
+        assert timers.settle(told.world, T0, RetryPolicy()) == [
             Draft(JOB, retry, failed_at),
             Draft(OTHER, Queued(after=QueuedAfter.LOSS), lost_at),
         ]
@@ -79,37 +79,37 @@ class TestSettle:
     def test_a_job_whose_fact_is_on_its_way_is_left_alone(self) -> None:
         told = held(LOST_ONCE)
         told.world.claim(JOB)
-        assert upkeep.settle(told.world, T0, RetryPolicy()) == []
+        assert timers.settle(told.world, T0, RetryPolicy()) == []
 
     def test_nothing_halted_is_nothing_to_settle(self) -> None:
-        assert upkeep.settle(held(STARTED).world, T0, RetryPolicy()) == []
+        assert timers.settle(held(STARTED).world, T0, RetryPolicy()) == []
 
 
 class TestRelease:
     def test_a_start_time_that_has_come_releases_the_job(self) -> None:
         told = Told()
         seq = told.submit(JOB, noop(not_before=instant(60)))
-        assert upkeep.release(told.world, instant(59)) == []
+        assert timers.release(told.world, instant(59)) == []
         expected = [Draft(JOB, Queued(after=QueuedAfter.START_TIME), seq)]
-        assert upkeep.release(told.world, instant(60)) == expected
+        assert timers.release(told.world, instant(60)) == expected
 
     def test_a_back_off_that_is_over_releases_the_job(self) -> None:
         told = held(FAILED_ONCE, BACKOFF)
-        assert upkeep.release(told.world, instant(59)) == []
+        assert timers.release(told.world, instant(59)) == []
         expected = [Draft(JOB, Queued(after=QueuedAfter.BACKOFF), told.world.seq)]
-        assert upkeep.release(told.world, instant(60)) == expected
+        assert timers.release(told.world, instant(60)) == expected
 
     def test_a_job_that_ended_meanwhile_is_not_released(self) -> None:
         told = Told()
         told.submit(JOB, noop(not_before=instant(60)))
         told.job(JOB, Canceled())
-        assert upkeep.release(told.world, instant(60)) == []
+        assert timers.release(told.world, instant(60)) == []
 
     def test_a_start_time_alone_does_not_release_a_dependent_job(self) -> None:
         told = Told()
         told.submit(JOB, noop(not_before=instant(60), depends_on=[OTHER]))
         told.world.unblocked.clear()
-        assert upkeep.release(told.world, instant(60)) == []
+        assert timers.release(told.world, instant(60)) == []
         assert list(told.world.unblocked) == [JOB]
 
 
@@ -131,17 +131,17 @@ class TestGiveUp:
         seq = told.world.seq
         told.node("n1", fact)
         lost = AttemptLost(node=N1, attempt=1, cause=cause)
-        assert upkeep.give_up(told.world, instant(9), SETTINGS) == [Draft(JOB, lost, seq)]
+        assert timers.give_up(told.world, instant(9), SETTINGS) == [Draft(JOB, lost, seq)]
 
     def test_attempts_of_an_earlier_start_of_the_worker_are_lost(self) -> None:
         told = held(STARTED)
         seq = told.world.seq
         told.register("n1", 4, epoch=2)
         lost = AttemptLost(node=N1, attempt=1, cause=LossCause.NODE_RESTARTED)
-        assert upkeep.give_up(told.world, instant(9), SETTINGS) == [Draft(JOB, lost, seq)]
+        assert timers.give_up(told.world, instant(9), SETTINGS) == [Draft(JOB, lost, seq)]
 
     def test_attempts_of_this_start_of_the_worker_are_kept(self) -> None:
-        assert upkeep.give_up(held(STARTED).world, instant(86400), SETTINGS) == []
+        assert timers.give_up(held(STARTED).world, instant(86400), SETTINGS) == []
 
     @pytest.mark.parametrize("canceled", [True, False])
     def test_an_assignment_that_is_never_started_is_lost_in_the_end(
@@ -149,16 +149,16 @@ class TestGiveUp:
     ) -> None:
         told = held(CancelRequested()) if canceled else held()
         assigned = instant(3)
-        assert upkeep.give_up(told.world, assigned + timedelta(seconds=60), SETTINGS) == []
+        assert timers.give_up(told.world, assigned + timedelta(seconds=60), SETTINGS) == []
         lost = AttemptLost(node=N1, attempt=1, cause=LossCause.NOT_STARTED)
         late = assigned + timedelta(seconds=60.001)
-        assert upkeep.give_up(told.world, late, SETTINGS) == [Draft(JOB, lost, told.world.seq)]
+        assert timers.give_up(told.world, late, SETTINGS) == [Draft(JOB, lost, told.world.seq)]
 
     def test_a_job_whose_fact_is_on_its_way_is_left_alone(self) -> None:
         told = held()
         told.node("n1", Lost())
         told.world.claim(JOB)
-        assert upkeep.give_up(told.world, instant(9), SETTINGS) == []
+        assert timers.give_up(told.world, instant(9), SETTINGS) == []
 
 
 class TestRejectUnplaceable:
@@ -177,8 +177,8 @@ class TestRejectUnplaceable:
         told = self.waiting()
         soon, late = T0 + timedelta(seconds=120), T0 + timedelta(seconds=120.001)
         rejected = Rejected(reason=self.REASON, field="$.requires")
-        assert upkeep.reject_unplaceable(told.world, soon, SETTINGS) == []
-        assert upkeep.reject_unplaceable(told.world, late, SETTINGS) == [
+        assert timers.reject_unplaceable(told.world, soon, SETTINGS) == []
+        assert timers.reject_unplaceable(told.world, late, SETTINGS) == [
             Draft(JOB, rejected, told.world.seq)
         ]
 
@@ -186,30 +186,30 @@ class TestRejectUnplaceable:
     def test_a_node_that_is_away_may_come_back(self, fact: NodeFact) -> None:
         told = self.waiting("gpu")
         told.node("n1", fact)
-        assert upkeep.reject_unplaceable(told.world, instant(3600), SETTINGS) == []
+        assert timers.reject_unplaceable(told.world, instant(3600), SETTINGS) == []
 
     def test_a_node_that_was_removed_will_not(self) -> None:
         told = self.waiting()
         told.register("n2", 1, "gpu")
         told.node("n2", Removed())
-        assert len(upkeep.reject_unplaceable(told.world, instant(3600), SETTINGS)) == 1
+        assert len(timers.reject_unplaceable(told.world, instant(3600), SETTINGS)) == 1
 
     def test_while_no_node_has_ever_registered_nothing_is_rejected(self) -> None:
         told = Told()
         told.submit(JOB, noop(requires=["gpu"]), at=T0)
-        assert upkeep.reject_unplaceable(told.world, instant(3600), SETTINGS) == []
+        assert timers.reject_unplaceable(told.world, instant(3600), SETTINGS) == []
 
     def test_a_full_node_is_no_reason(self) -> None:
         told = held(STARTED, slots=1)
         told.submit(OTHER, at=T0)
-        assert upkeep.reject_unplaceable(told.world, instant(3600), SETTINGS) == []
+        assert timers.reject_unplaceable(told.world, instant(3600), SETTINGS) == []
 
     def test_capabilities_spread_over_nodes_are_named_together(self) -> None:
         told = Told()
         told.register("n1", 1, "gpu")
         told.register("n2", 1, "label:zone=eu")
         told.submit(JOB, noop(requires=["gpu", "label:zone=eu"]), at=T0)
-        (draft,) = upkeep.reject_unplaceable(told.world, instant(3600), SETTINGS)
+        (draft,) = timers.reject_unplaceable(told.world, instant(3600), SETTINGS)
         assert isinstance(draft.fact, Rejected)
         assert draft.fact.reason.startswith(
             "no registered node has all of: engine:noop, gpu, label:zone=eu; waited 120 s; "
@@ -218,10 +218,10 @@ class TestRejectUnplaceable:
     def test_a_pass_rejects_a_limited_number_the_oldest_first(self) -> None:
         told = Told()
         told.register("n1", 1)
-        jobs = [JobId(f"j{number:03}") for number in range(upkeep.REJECTED_A_PASS_MAX + 1)]
+        jobs = [JobId(f"j{number:03}") for number in range(timers.REJECTED_A_PASS_MAX + 1)]
         for job in jobs:
             told.submit(job, noop(requires=["gpu"]), at=T0)
-        drafts = upkeep.reject_unplaceable(told.world, instant(3600), SETTINGS)
+        drafts = timers.reject_unplaceable(told.world, instant(3600), SETTINGS)
         assert [draft.job for draft in drafts] == jobs[:-1]
 
     def test_the_wait_for_a_start_time_does_not_count(self) -> None:
@@ -229,8 +229,8 @@ class TestRejectUnplaceable:
         told.register("n1", 1)
         told.submit(JOB, noop(requires=["gpu"], not_before=instant(3000)), at=T0)
         told.job(JOB, Queued(after=QueuedAfter.START_TIME), at=instant(3000))
-        assert upkeep.reject_unplaceable(told.world, instant(3100), SETTINGS) == []
-        (draft,) = upkeep.reject_unplaceable(told.world, instant(3121), SETTINGS)
+        assert timers.reject_unplaceable(told.world, instant(3100), SETTINGS) == []
+        (draft,) = timers.reject_unplaceable(told.world, instant(3121), SETTINGS)
         assert draft.job == JOB
 
 

@@ -1,0 +1,1 @@
+"""What each command decides on the state it meets: pure, one module an entity."""

@@ -1,0 +1,1 @@
+"""The state the scheduler decides on: a fold of the ledger, indexed."""

@@ -1,0 +1,1 @@
+"""What follows without anybody asking: from facts, silence and the passing of time."""
