@@ -15,6 +15,7 @@ from typing import Annotated, TypeAlias, get_args
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from events.cluster import ClusterFact
 from events.ids import END_OF_TEXT, EventId
 from events.job import JobFact
 from events.node import NodeFact
@@ -23,7 +24,7 @@ from events.strict import UNREADABLE
 from events.subjects import Subject
 from events.telemetry import TelemetryFact
 
-Fact: TypeAlias = JobFact | NodeFact | TelemetryFact
+Fact: TypeAlias = JobFact | NodeFact | ClusterFact | TelemetryFact
 
 TraceParent: TypeAlias = Annotated[
     str, Meta(pattern="^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}" + END_OF_TEXT)

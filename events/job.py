@@ -37,10 +37,16 @@ class LossCause(StrEnum):
     NODE_LOST = "node_lost"
     NODE_RESTARTED = "node_restarted"
     STALLED = "stalled"
+    """It ran and made no progress; counts as a failure of the job, not as a crash."""
     TIMED_OUT = "timed_out"
+    """It ran for longer than it may; counts as a failure of the job, not as a crash."""
     NOT_STARTED = "not_started"
     DRAINED = "drained"
     """The worker was asked to stop and handed the attempt back; no crash."""
+
+
+FAULTS_OF_THE_JOB = frozenset({LossCause.STALLED, LossCause.TIMED_OUT})
+"""Losses that count against the job's attempts; all others are its node's."""
 
 
 class QueuedAfter(StrEnum):
@@ -192,12 +198,14 @@ class AttemptFailed(_Fact, frozen=True):
 
 
 class AttemptLost(_Fact, frozen=True):
-    """The attempt is given up: its node is silent, or it made no progress."""
+    """The attempt is given up: its node is silent, it made no progress, or its time is over."""
 
     tag: ClassVar[str] = "job.attempt_lost.v1"
     node: NodeId
     attempt: Attempt
     cause: LossCause
+    reason: str = ""
+    """The figures behind the cause, in words; empty where the cause says it all."""
 
 
 class RetryScheduled(_Fact, frozen=True):

@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 
 from events.ids import JobId
 from events.job import Attempt
-from events.spec import JobSpec
+from events.spec import Instant, JobSpec
 
 Epoch: TypeAlias = Annotated[int, Meta(ge=1)]
 """Grows with each start of a node's worker; attempts of an earlier epoch are gone."""
@@ -71,7 +71,12 @@ class Registered(_Fact, frozen=True):
     """`engine:ffmpeg`, `codec:h264`, `encoder:libx264`, `gpu`, `label:zone=eu`."""
     hardware: Hardware = Hardware()
     address: str = ""
+    """Where the node's own endpoints are, as `host:port`; no two live nodes have the same."""
     version: str = ""
+    fingerprint: str = ""
+    """Tells this machine and work directory from any other that claims the same node id."""
+    encoder_sessions: Count = 0
+    """Hardware encodes at once that each of its GPUs can do; 0 is none, or not known."""
 
 
 class Available(_Fact, frozen=True):
@@ -81,6 +86,8 @@ class Available(_Fact, frozen=True):
     epoch: Epoch
     slots: Count
     free: Count
+    refusing: str = ""
+    """Why it takes nothing new for now, as `disk: …`; empty: it takes what fits."""
 
 
 class Assignments(_Fact, frozen=True):
@@ -162,6 +169,33 @@ class Refused(_Fact, frozen=True):
     tag: ClassVar[str] = "node.refused.v1"
     address: str = ""
     reason: str = ""
+    epoch: Count = 0
+    """The start that is refused; 0: it was refused before it had registered."""
+    fingerprint: str = ""
+
+
+class CircuitOpened(_Fact, frozen=True):
+    """Attempts fail here far more often than elsewhere: the node gets nothing until `until`."""
+
+    tag: ClassVar[str] = "node.circuit_opened.v1"
+    until: Instant
+    failures: Count
+    attempts: Count
+    """Attempts looked at, of which `failures` failed."""
+    reason: str = ""
+
+
+class CircuitHalfOpened(_Fact, frozen=True):
+    """The node is on probation: it gets one attempt at a time."""
+
+    tag: ClassVar[str] = "node.circuit_half_opened.v1"
+
+
+class CircuitClosed(_Fact, frozen=True):
+    """The node has proved itself, or somebody says so: it gets work as any other."""
+
+    tag: ClassVar[str] = "node.circuit_closed.v1"
+    by: str = ""
 
 
 NodeFact: TypeAlias = (
@@ -178,4 +212,7 @@ NodeFact: TypeAlias = (
     | Uncordoned
     | Removed
     | Refused
+    | CircuitOpened
+    | CircuitHalfOpened
+    | CircuitClosed
 )

@@ -14,6 +14,7 @@ Filter = NewType("Filter", str)
 
 JOB_PREFIX = "ffrtmp.job."
 NODE_PREFIX = "ffrtmp.node."
+CLUSTER_PREFIX = "ffrtmp.cluster."
 NODE_TELEMETRY_PREFIX = "ffrtmp.telemetry.node."
 COMMAND_PREFIX = "ffrtmp.cmd."
 API_PREFIX = "ffrtmp.api."
@@ -32,6 +33,9 @@ COMMANDS = (Filter("ffrtmp.cmd.>"),)
 ALL_JOBS = LEDGER[0]
 ALL_NODES = LEDGER[1]
 
+POLICY = Subject("ffrtmp.cluster.policy")
+LEADER = Subject("ffrtmp.cluster.leader")
+
 COMMAND_SUBMIT = Subject("ffrtmp.cmd.jobs.submit")
 COMMAND_CANCEL = Subject("ffrtmp.cmd.jobs.cancel")
 COMMAND_PAUSE = Subject("ffrtmp.cmd.jobs.pause")
@@ -45,6 +49,17 @@ API_PAUSE = Subject("ffrtmp.api.jobs.pause")
 API_RESUME = Subject("ffrtmp.api.jobs.resume")
 API_RETRY = Subject("ffrtmp.api.jobs.retry")
 API_REPRIORITIZE = Subject("ffrtmp.api.jobs.reprioritize")
+COMMAND_CORDON = Subject("ffrtmp.cmd.nodes.cordon")
+COMMAND_UNCORDON = Subject("ffrtmp.cmd.nodes.uncordon")
+COMMAND_DRAIN = Subject("ffrtmp.cmd.nodes.drain")
+COMMAND_REMOVE = Subject("ffrtmp.cmd.nodes.remove")
+COMMAND_POLICY = Subject("ffrtmp.cmd.policy.set")
+API_CORDON = Subject("ffrtmp.api.nodes.cordon")
+API_UNCORDON = Subject("ffrtmp.api.nodes.uncordon")
+API_DRAIN = Subject("ffrtmp.api.nodes.drain")
+API_REMOVE = Subject("ffrtmp.api.nodes.remove")
+API_POLICY = Subject("ffrtmp.api.policy.set")
+API_EXPLAIN = Subject("ffrtmp.api.jobs.explain")
 QUERY = Subject("ffrtmp.query")
 
 _token = re.compile(TOKEN_PATTERN).match
@@ -99,6 +114,11 @@ def is_job(subject: str) -> bool:
 def is_node(subject: str) -> bool:
     """Tell whether `subject` is a node's."""
     return subject.startswith(NODE_PREFIX)
+
+
+def is_cluster(subject: str) -> bool:
+    """Tell whether `subject` is the whole fleet's."""
+    return subject.startswith(CLUSTER_PREFIX)
 
 
 def job_of(subject: str) -> JobId:

@@ -5,22 +5,30 @@ from typing import NamedTuple, get_args
 from msgspec import Struct
 
 from events import subjects
+from events.cluster import ClusterFact
 from events.codec import FACT_TYPES, Fact
 from events.ids import TOKEN_PATTERN
 from events.job import JobFact
 from events.node import NodeFact
 from events.requests import (
     CancelJob,
+    CordonNode,
+    DrainNode,
+    ExplainJob,
+    Explanation,
     PauseJob,
     QueryRequest,
     QueryResult,
+    RemoveNode,
     Replies,
     Reply,
     ReprioritizeJob,
     ResumeJob,
     RetryJob,
+    SetPolicy,
     SubmitJob,
     SubmitMany,
+    UncordonNode,
 )
 from events.telemetry import Heartbeat, LogChunk, Progress
 
@@ -54,6 +62,7 @@ TOKENS = {
     "job_id": TOKEN_PATTERN,
     "node_id": TOKEN_PATTERN,
     "attempt": "^[1-9][0-9]*$",
+    "topic": "^(?:leader|policy)$",
 }
 """What may stand for each variable token of a subject."""
 
@@ -71,6 +80,13 @@ CHANNELS = (
         "FFRTMP_LEDGER",
         "The life of one node, and what it is told to do, for ever.",
         get_args(NodeFact),
+    ),
+    Channel(
+        "cluster",
+        subjects.CLUSTER_PREFIX + "{topic}",
+        "FFRTMP_LEDGER",
+        "What holds for the whole fleet: how it ranks jobs, and who leads, for ever.",
+        get_args(ClusterFact),
     ),
     Channel(
         "node_telemetry",
@@ -105,6 +121,35 @@ _CONTROLS = (
         subjects.COMMAND_REPRIORITIZE,
         "Rank a job anew",
         ReprioritizeJob,
+    ),
+    (
+        "cordon",
+        subjects.API_CORDON,
+        subjects.COMMAND_CORDON,
+        "Give a node nothing new",
+        CordonNode,
+    ),
+    (
+        "uncordon",
+        subjects.API_UNCORDON,
+        subjects.COMMAND_UNCORDON,
+        "Let a node have work again",
+        UncordonNode,
+    ),
+    (
+        "drain",
+        subjects.API_DRAIN,
+        subjects.COMMAND_DRAIN,
+        "Let a node finish its work and end",
+        DrainNode,
+    ),
+    ("remove", subjects.API_REMOVE, subjects.COMMAND_REMOVE, "Forget a dead node", RemoveNode),
+    (
+        "set_policy",
+        subjects.API_POLICY,
+        subjects.COMMAND_POLICY,
+        "Rank jobs by another policy",
+        SetPolicy,
     ),
 )
 
@@ -146,6 +191,14 @@ OPERATIONS = (
     *(
         Operation(f"{name}_later", command, "FFRTMP_COMMANDS", f"{words} durably.", request, None)
         for name, _, command, words, request in _CONTROLS
+    ),
+    Operation(
+        "explain",
+        subjects.API_EXPLAIN,
+        "",
+        "Say why a job is where it is and what must happen next, answered at once.",
+        ExplainJob,
+        Explanation,
     ),
     Operation(
         "query",

@@ -70,6 +70,8 @@ class _Known(Struct, frozen=True, kw_only=True):
     """Attempts that failed by themselves."""
     crashes: int = 0
     """Attempts that were lost with their node."""
+    avoid: tuple[NodeId, ...] = ()
+    """Nodes that lacked what the job needs: not again there while others can run it."""
 
 
 class Pending(_Known, frozen=True, kw_only=True):
@@ -93,6 +95,10 @@ class Held(_Known, frozen=True, kw_only=True):
     assigned_seq: int
     started_at: datetime | None = None
     paused: bool = False
+    paused_at: datetime | None = None
+    """Since when it stands still; None: it does not."""
+    paused_s: float = 0.0
+    """How long it had stood still before, in all."""
     asked: facts.PauseRequested | facts.ResumeRequested | None = None
     """What was asked of the running attempt and has not been confirmed."""
     cancel: facts.CancelRequested | None = None
@@ -179,6 +185,7 @@ def _assigned(state: JobState, fact: facts.Assigned, at: Recorded) -> JobState:
         attempt=fact.attempt,
         failures=state.failures,
         crashes=state.crashes,
+        avoid=state.avoid,
         node=fact.node,
         assigned_at=at.time,
         assigned_seq=at.seq,
@@ -209,7 +216,7 @@ def _paused(state: JobState, fact: facts.Paused, at: Recorded) -> JobState:
     if held is None:
         return state
     asked = None if isinstance(held.asked, facts.PauseRequested) else held.asked
-    return replace(held, version=at.seq, paused=True, asked=asked)
+    return replace(held, version=at.seq, paused=True, paused_at=at.time, asked=asked)
 
 
 def _resumed(state: JobState, fact: facts.Resumed, at: Recorded) -> JobState:
@@ -217,7 +224,10 @@ def _resumed(state: JobState, fact: facts.Resumed, at: Recorded) -> JobState:
     if held is None:
         return state
     asked = None if isinstance(held.asked, facts.ResumeRequested) else held.asked
-    return replace(held, version=at.seq, paused=False, asked=asked)
+    paused_s = held.paused_s + fact.paused_s
+    return replace(
+        held, version=at.seq, paused=False, paused_at=None, paused_s=paused_s, asked=asked
+    )
 
 
 def _cancel_requested(state: JobState, fact: facts.CancelRequested, at: Recorded) -> JobState:
@@ -234,13 +244,22 @@ def _canceled(state: JobState, fact: facts.Canceled, at: Recorded) -> JobState:
 
 def _attempt_failed(state: JobState, fact: facts.AttemptFailed, at: Recorded) -> JobState:
     held = _holder(state, fact.attempt)
-    return state if held is None else _halted(held, fact, at, failures=held.failures + 1)
+    if held is None:
+        return state
+    halted = _halted(held, fact, at, failures=held.failures + 1)
+    if fact.failure is not facts.FailureClass.RESOURCE or held.node in held.avoid:
+        return halted
+    return replace(halted, avoid=(*held.avoid, held.node))
 
 
 def _attempt_lost(state: JobState, fact: facts.AttemptLost, at: Recorded) -> JobState:
     held = _holder(state, fact.attempt)
+    if held is None:
+        return state
+    if fact.cause in facts.FAULTS_OF_THE_JOB:
+        return _halted(held, fact, at, failures=held.failures + 1)
     crashed = 0 if fact.cause is facts.LossCause.DRAINED else 1
-    return state if held is None else _halted(held, fact, at, crashes=held.crashes + crashed)
+    return _halted(held, fact, at, crashes=held.crashes + crashed)
 
 
 def _retry_scheduled(state: JobState, fact: facts.RetryScheduled, at: Recorded) -> JobState:
@@ -252,6 +271,7 @@ def _retry_scheduled(state: JobState, fact: facts.RetryScheduled, at: Recorded) 
         attempt=state.attempt,
         failures=state.failures,
         crashes=state.crashes,
+        avoid=state.avoid,
         not_before=fact.not_before,
         backoff=True,
     )
@@ -310,6 +330,7 @@ def _waiting(state: Pending | Held | Halted, at: Recorded) -> Waiting:
         attempt=state.attempt,
         failures=state.failures,
         crashes=state.crashes,
+        avoid=state.avoid,
         since=at.time,
     )
 
@@ -328,6 +349,7 @@ def _halted(
         attempt=held.attempt,
         failures=held.failures if failures is None else failures,
         crashes=held.crashes if crashes is None else crashes,
+        avoid=held.avoid,
         node=held.node,
         ending=ending,
         cancel=held.cancel,
@@ -341,6 +363,7 @@ def _ended(state: Pending | Waiting | Held | Halted, at: Recorded, status: JobSt
         attempt=state.attempt,
         failures=state.failures,
         crashes=state.crashes,
+        avoid=state.avoid,
         status=status,
         node=state.node if isinstance(state, Held | Halted) else None,
     )

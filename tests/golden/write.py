@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec import Raw, Struct, json
 
-from events import job, node, subjects, telemetry
+from events import cluster, job, node, subjects, telemetry
 from events.codec import Fact, encode
 from events.ids import JobId, NodeId
 from events.media import EncodeStats, MadeFile, Output, Parameters, TestSource, Video, VideoCodec
@@ -56,6 +56,7 @@ def story() -> list[tuple[Subject, Fact]]:
         *((subjects.job(STOPPED), fact) for fact in _of_a_cancellation()),
         (subjects.job(JobId("bad")), _REJECTED),
         *((subjects.node(N2), fact) for fact in _of_the_second_node()),
+        *_of_the_fleet(),
         *_telemetry(),
     ]
 
@@ -102,8 +103,10 @@ def _of_the_first_node() -> list[Fact]:
         slots=4,
         capabilities=("engine:ffmpeg", "encoder:libx265", "label:zone=eu"),
         hardware=hardware,
-        address="127.0.0.1",
+        address="127.0.0.1:9091",
         version="0.1.0",
+        fingerprint="5f0c",
+        encoder_sessions=8,
     )
     assignment = node.Assignment(job=CLIP, attempt=1, seq=12, spec=_CLIP_SPEC)
     return [
@@ -115,6 +118,12 @@ def _of_the_first_node() -> list[Fact]:
         node.Recovered(),
         node.Cordoned(by="ann", reason="new driver"),
         node.Uncordoned(by="ann"),
+        node.Available(epoch=1, slots=4, free=0, refusing="disk: 1 GiB free"),
+        node.CircuitOpened(
+            until=T0 + timedelta(minutes=5), failures=8, attempts=10, reason="8 of 10 failed"
+        ),
+        node.CircuitHalfOpened(),
+        node.CircuitClosed(by="ann"),
         node.Draining(by="ann", reason="reboot"),
         node.Drained(epoch=1),
     ]
@@ -160,7 +169,13 @@ def _of_a_failure() -> list[Fact]:
         job.Queued(after=job.QueuedAfter.BACKOFF),
         job.Assigned(node=N2, attempt=3),
         job.AttemptLost(node=N2, attempt=3, cause=job.LossCause.NODE_LOST),
-        job.Failed(failure=job.FailureClass.INFRASTRUCTURE, reason="given up", attempts=3),
+        job.Queued(after=job.QueuedAfter.LOSS),
+        job.Assigned(node=N2, attempt=4),
+        job.Started(node=N2, attempt=4),
+        job.AttemptLost(
+            node=N2, attempt=4, cause=job.LossCause.STALLED, reason="at 12.0 s for 60 s"
+        ),
+        job.Failed(failure=job.FailureClass.INFRASTRUCTURE, reason="given up", attempts=4),
         job.Retried(by="ann"),
     ]
 
@@ -179,10 +194,21 @@ def _of_a_cancellation() -> list[Fact]:
 def _of_the_second_node() -> list[Fact]:
     return [
         node.Registered(epoch=3, slots=2),
-        node.Refused(address="127.0.0.2", reason="n2 is alive at 127.0.0.1"),
+        node.Refused(
+            address="127.0.0.2:9091", reason="n2 is alive at 127.0.0.1", epoch=0, fingerprint="77"
+        ),
         node.Suspected(),
         node.Lost(reason="silent for 15 s"),
         node.Removed(by="ann"),
+    ]
+
+
+def _of_the_fleet() -> list[tuple[Subject, Fact]]:
+    fair = cluster.Policy(kind=cluster.PolicyKind.FAIR, shares={"news": 3.0})
+    return [
+        (subjects.LEADER, cluster.LeaderElected(scheduler="s1", term=1)),
+        (subjects.POLICY, cluster.PolicyChanged(policy=fair, by="ann", reason="the elections")),
+        (subjects.LEADER, cluster.LeaderResigned(scheduler="s1", term=1)),
     ]
 
 

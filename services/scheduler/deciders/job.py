@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from events.ids import JobId, NodeId
 from events.job import (
+    FAULTS_OF_THE_JOB,
     Assigned,
     AttemptFailed,
     AttemptLost,
@@ -127,6 +128,7 @@ class GiveUp(Struct, frozen=True, kw_only=True):
 
     attempt: int
     cause: LossCause
+    reason: str = ""
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True):
@@ -206,7 +208,11 @@ def _assign(command: Assign, state: JobState) -> tuple[JobFact, ...]:
 def _give_up(command: GiveUp, state: JobState) -> tuple[JobFact, ...]:
     if not isinstance(state, Held) or state.attempt != command.attempt:
         return ()
-    return (AttemptLost(node=state.node, attempt=state.attempt, cause=command.cause),)
+    return (
+        AttemptLost(
+            node=state.node, attempt=state.attempt, cause=command.cause, reason=command.reason
+        ),
+    )
 
 
 def _control(command: Control, state: JobState) -> tuple[JobFact, ...]:
@@ -297,9 +303,14 @@ def _settle(command: Settle, state: JobState) -> tuple[JobFact, ...]:
         return ()
     if state.cancel is not None:
         return (Canceled(attempt=state.attempt, by=state.cancel.by, reason=state.cancel.reason),)
-    if isinstance(state.ending, AttemptLost):
-        return _settle_lost(command, state, state.ending)
-    return _settle_failed(command, state, state.ending)
+    ending = state.ending
+    if isinstance(ending, AttemptFailed):
+        permanent = ending.failure is FailureClass.PERMANENT
+        return _settle_failed(command, state, ending.failure, ending.message, last=permanent)
+    if ending.cause in FAULTS_OF_THE_JOB:
+        reason = ending.reason or str(ending.cause)
+        return _settle_failed(command, state, FailureClass.TRANSIENT, reason)
+    return _settle_lost(command, state, ending)
 
 
 def _settle_lost(command: Settle, state: Halted, ending: AttemptLost) -> tuple[JobFact, ...]:
@@ -309,9 +320,11 @@ def _settle_lost(command: Settle, state: Halted, ending: AttemptLost) -> tuple[J
     return (Failed(failure=FailureClass.INFRASTRUCTURE, reason=reason, attempts=state.attempt),)
 
 
-def _settle_failed(command: Settle, state: Halted, ending: AttemptFailed) -> tuple[JobFact, ...]:
-    if ending.failure is FailureClass.PERMANENT or state.failures >= state.terms.spec.attempts_max:
-        return (Failed(failure=ending.failure, reason=ending.message, attempts=state.attempt),)
+def _settle_failed(
+    command: Settle, state: Halted, failure: FailureClass, reason: str, *, last: bool = False
+) -> tuple[JobFact, ...]:
+    if last or state.failures >= state.terms.spec.attempts_max:
+        return (Failed(failure=failure, reason=reason, attempts=state.attempt),)
     delay_s = backoff_s(command.job, state.failures, command.policy)
     return (
         RetryScheduled(
