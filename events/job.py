@@ -77,6 +77,10 @@ class Placement(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Free slots of the chosen node before this job."""
     runner_up: str = ""
     """The next best node; empty when there was none."""
+    score: float = 0.0
+    """What the node was chosen by: free share, plus relative speed, less 1 for a GPU not needed."""
+    speed: float = 0.0
+    """Seconds of media it has made per second at work of this kind, in the mean; 0: not known."""
 
 
 class Submitted(_Fact, frozen=True):
@@ -244,6 +248,8 @@ class Failed(_Fact, frozen=True):
     failure: FailureClass
     reason: str
     attempts: Annotated[int, Meta(ge=0)] = 0
+    poison: bool = False
+    """Too many of its attempts were lost with their nodes: it may be what ends them."""
 
 
 class Retried(_Fact, frozen=True):

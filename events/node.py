@@ -71,7 +71,8 @@ class Registered(_Fact, frozen=True):
     """`engine:ffmpeg`, `codec:h264`, `encoder:libx264`, `gpu`, `label:zone=eu`."""
     hardware: Hardware = Hardware()
     address: str = ""
-    """Where the node's own endpoints are, as `host:port`; no two live nodes have the same."""
+    """Where the node's own endpoints are, as `host:port`: no two live nodes have the same. One
+    without endpoints says where it works, as `host/directory`."""
     version: str = ""
     fingerprint: str = ""
     """Tells this machine and work directory from any other that claims the same node id."""

@@ -30,11 +30,13 @@ TELEMETRY_NODES = Filter("ffrtmp.telemetry.node.*")
 TELEMETRY_JOBS = Filter("ffrtmp.telemetry.job.*")
 LOGS = (Filter("ffrtmp.logs.>"),)
 COMMANDS = (Filter("ffrtmp.cmd.>"),)
+LEASES = (Filter("ffrtmp.lease.>"),)
 ALL_JOBS = LEDGER[0]
 ALL_NODES = LEDGER[1]
 
 POLICY = Subject("ffrtmp.cluster.policy")
 LEADER = Subject("ffrtmp.cluster.leader")
+LEASE_LEADER = Subject("ffrtmp.lease.leader")
 
 COMMAND_SUBMIT = Subject("ffrtmp.cmd.jobs.submit")
 COMMAND_CANCEL = Subject("ffrtmp.cmd.jobs.cancel")
@@ -61,6 +63,11 @@ API_REMOVE = Subject("ffrtmp.api.nodes.remove")
 API_POLICY = Subject("ffrtmp.api.policy.set")
 API_EXPLAIN = Subject("ffrtmp.api.jobs.explain")
 QUERY = Subject("ffrtmp.query")
+
+SERVER_EVENTS = Filter("ffrtmp.sys.*")
+CONNECTED = Subject("ffrtmp.sys.connected")
+DISCONNECTED = Subject("ffrtmp.sys.disconnected")
+"""Where the server tells of clients that came and went, if it is set up to: plain messages."""
 
 _token = re.compile(TOKEN_PATTERN).match
 
@@ -131,6 +138,11 @@ def node_of(subject: str) -> NodeId:
     """Return the node that `subject` belongs to; the inverse of `node`."""
     assert subject.startswith(NODE_PREFIX), subject
     return NodeId(subject[len(NODE_PREFIX) :])
+
+
+def is_token(text: str) -> bool:
+    """Tell whether `text` may be one part of a subject."""
+    return _token(text) is not None
 
 
 def _checked(token: str) -> str:

@@ -29,6 +29,8 @@ class GpuLoad(Struct, frozen=True, kw_only=True, omit_defaults=True):
     memory_used_bytes: Count | None = None
     temperature_c: float | None = None
     power_w: float | None = None
+    encoder_sessions: Count | None = None
+    """Hardware encodes that run on it now, whoever runs them."""
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):

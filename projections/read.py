@@ -16,12 +16,64 @@ from msgspec import Struct
 
 from events.requests import Params, QueryResult, Value
 from projections.errors import QueryRefused
+from projections.rows import (
+    Attempt,
+    AuditFact,
+    Decision,
+    Depth,
+    FactCount,
+    Failure,
+    FailureGroup,
+    Job,
+    JobKey,
+    Node,
+    Waits,
+)
+
+__all__ = [
+    "LIMIT",
+    "PAGE_ROWS",
+    "Ask",
+    "Attempt",
+    "AuditFact",
+    "Decision",
+    "Depth",
+    "FactCount",
+    "Failure",
+    "FailureGroup",
+    "Job",
+    "JobFilter",
+    "JobKey",
+    "Node",
+    "Query",
+    "Waits",
+    "attempts",
+    "decisions",
+    "fact_counts",
+    "failures",
+    "failures_grouped",
+    "job",
+    "job_keys",
+    "jobs",
+    "jobs_counted",
+    "node",
+    "nodes",
+    "queries",
+    "queue_depth",
+    "timeline",
+    "waits",
+]
 
 Ask: TypeAlias = Callable[[str, Params], Awaitable[QueryResult]]
 LIMIT = 100
 """Rows of a list unless more are asked for."""
+PAGE_ROWS = 5_000
+"""Most rows of one question of a list that is read page by page."""
 
 RowT = TypeVar("RowT", bound=Struct)
+NumberedT = TypeVar("NumberedT", Job, JobKey)
+_MATCHING = "jobs_matching"
+"""The question that others are put to the answer of."""
 _NAMED = re.compile(r"^-- name: (?P<name>\w+) -- (?P<description>.+)$", re.MULTILINE)
 
 
@@ -33,174 +85,27 @@ class Query(Struct, frozen=True):
     sql: str
 
 
-class Job(Struct, frozen=True, kw_only=True):
-    """One job; see the comments on `jobs` for what the fields mean."""
-
-    job_no: int
-    job_id: str
-    status: str
-    queue: str
-    priority: str
-    tenant: str
-    scenario: str | None
-    engine: str
-    classification: str | None
-    labels: dict[str, str]
-    node: str | None
-    attempt: int
-    attempts_max: int
-    failures: int
-    crashes: int
-    cancel_requested: bool
-    failure_class: str | None
-    failure_reason: str | None
-    submitted_at: datetime
-    not_before: datetime | None
-    deadline: datetime | None
-    queued_at: datetime | None
-    assigned_at: datetime | None
-    started_at: datetime | None
-    ended_at: datetime | None
-    wait_s: float
-    run_s: float | None
-    progress_percent: float | None
-    eta_s: float | None
-    fps: float | None
-    speed: float | None
-    size_bytes: int | None
-    cpu_s: float | None
-    encoder: str | None
-    outputs: tuple[str, ...] | None
-    first_seq: int
-    last_seq: int
-
-
-class Attempt(Struct, frozen=True, kw_only=True):
-    """One attempt of a job."""
-
-    job_id: str
-    attempt: int
-    node: str
-    outcome: str
-    assigned_at: datetime
-    started_at: datetime | None
-    ended_at: datetime | None
-    failure_class: str | None
-    message: str | None
-    exit_status: int | None
-    run_s: float | None
-    cpu_s: float | None
-    encoder: str | None
-
-
-class AuditFact(Struct, frozen=True, kw_only=True):
-    """One event of the ledger."""
-
-    seq: int
-    time: datetime
-    type: str
-    kind: str
-    entity: str
-    attempt: int | None
-    node: str | None
-    source: str
-    payload: str
-    """JSON text."""
-    problem: str | None
-
-
-class Node(Struct, frozen=True, kw_only=True):
-    """One node; see the comments on `nodes` for what the fields mean."""
-
-    node_id: str
-    status: str
-    schedulable: bool
-    cordoned: bool
-    draining: bool
-    epoch: int
-    slots: int
-    free: int
-    running: int | None
-    capabilities: tuple[str, ...]
-    hostname: str
-    cpu_model: str
-    cpu_threads: int
-    memory_bytes: int
-    disk_bytes: int
-    gpus: tuple[str, ...]
-    ffmpeg: str
-    address: str
-    registered_at: datetime | None
-    last_seen: datetime | None
-    cpu_percent: float | None
-    memory_free_bytes: int | None
-    disk_free_bytes: int | None
-
-
-class Depth(Struct, frozen=True, kw_only=True):
-    """How many jobs of one queue have one status."""
-
-    queue: str
-    status: str
-    jobs: int
-    oldest_at: datetime
-
-
-class Waits(Struct, frozen=True, kw_only=True):
-    """How long the jobs of one queue had waited for a node."""
-
-    queue: str
-    jobs: int
-    p50_s: float
-    p95_s: float
-    p99_s: float
-
-
-class FactCount(Struct, frozen=True, kw_only=True):
-    """How often one type of fact is in the ledger."""
-
-    type: str
-    events: int
-    first_seq: int
-    last_seq: int
-
-
-class Decision(Struct, frozen=True, kw_only=True):
-    """Why one job was given to one node."""
-
-    seq: int
-    time: datetime
-    job_id: str
-    attempt: int
-    node: str
-    queue: str
-    priority: str
-    weight: float
-    waited_s: float
-    candidates: int
-    free: int
-    runner_up: str | None
-
-
-class Failure(Struct, frozen=True, kw_only=True):
-    """Why one job has no output."""
-
-    job_no: int
-    job_id: str
-    status: str
-    node: str | None
-    failure_class: str | None
-    failure_reason: str | None
-    ended_at: datetime
-
-
 class JobFilter(Struct, frozen=True, kw_only=True):
-    """Which jobs to list; None does not restrict."""
+    """Which jobs are meant: those of which all holds that is given; None and empty are not."""
 
-    status: str | None = None
+    states: tuple[str, ...] = ()
+    """One of these."""
     queue: str | None = None
+    priority: str | None = None
+    tenant: str | None = None
+    labels: Mapping[str, str] = {}
+    """All of these."""
     node: str | None = None
-    limit: int = LIMIT
+    """The node that has it, or had it last."""
+    since: datetime | None = None
+    """Submitted then or later."""
+    until: datetime | None = None
+    """Submitted before."""
+    id_glob: str | None = None
+    """The whole id, with `*`, `?` and `[a-z]` as shells have them."""
+    failure: str | None = None
+    """Class of the last failure."""
+    poison: bool | None = None
 
 
 @functools.cache
@@ -209,16 +114,40 @@ def queries() -> Mapping[str, Query]:
     text = (resources.files("projections") / "sql" / "queries.sql").read_text("utf-8")
     heads = list(_NAMED.finditer(text))
     ends = [head.start() for head in heads[1:]] + [len(text)]
-    return {
-        head["name"]: Query(head["name"], head["description"], text[head.end() : end].strip("; \n"))
+    texts = {
+        head["name"]: text[head.end() : end].strip("; \n")
         for head, end in zip(heads, ends, strict=True)
+    }
+    matching = f"WITH {_MATCHING} AS (\n{texts[_MATCHING]}\n)\n"
+    return {
+        name: Query(
+            name, head["description"], (matching if f"FROM {_MATCHING}" in sql else "") + sql
+        )
+        for head, (name, sql) in zip(heads, texts.items(), strict=True)
     }
 
 
-async def jobs(ask: Ask, which: JobFilter | None = None) -> tuple[Job, ...]:
-    """Return jobs, the newest first."""
-    params = msgspec.structs.asdict(which or JobFilter())
-    return await _rows(ask, Job, "jobs", params)
+async def jobs(ask: Ask, which: JobFilter | None = None, *, limit: int = LIMIT) -> tuple[Job, ...]:
+    """Return jobs that a filter takes, the newest first; however many, page by page."""
+    return await _pages(ask, Job, "jobs", which, limit=limit)
+
+
+async def job_keys(ask: Ask, which: JobFilter, *, limit: int) -> tuple[JobKey, ...]:
+    """Return the same jobs as `jobs` does, by their ids."""
+    return await _pages(ask, JobKey, "job_ids", which, limit=limit)
+
+
+async def jobs_counted(ask: Ask, which: JobFilter) -> dict[str, int]:
+    """Return how many jobs a filter takes, by status, the most first."""
+    result = await _asked(ask, "jobs_counted", _params(which))
+    return {str(status): int(count) for status, count in result.rows}
+
+
+async def failures_grouped(
+    ask: Ask, which: JobFilter, *, limit: int = LIMIT
+) -> tuple[FailureGroup, ...]:
+    """Return how the jobs that a filter takes have failed, the most frequent first."""
+    return await _rows(ask, FailureGroup, "failures_grouped", {**_params(which), "limit": limit})
 
 
 async def job(ask: Ask, reference: str) -> Job | None:
@@ -280,13 +209,60 @@ async def failures(ask: Ask, *, limit: int = LIMIT) -> tuple[Failure, ...]:
     return await _rows(ask, Failure, "failures", {"limit": limit})
 
 
+def _params(which: JobFilter) -> dict[str, Value]:
+    """Return a filter as parameters; what restricts nothing is NULL."""
+    labels = [{"key": key, "value": value} for key, value in which.labels.items()]
+    return {
+        "states": msgspec.json.encode(which.states).decode() if which.states else None,
+        "queue": which.queue,
+        "priority": which.priority,
+        "tenant": which.tenant,
+        "labels": msgspec.json.encode(labels).decode() if labels else None,
+        "node": which.node,
+        "since": None if which.since is None else which.since.isoformat(),
+        "until": None if which.until is None else which.until.isoformat(),
+        "id_glob": which.id_glob,
+        "failure": which.failure,
+        "poison": which.poison,
+    }
+
+
+async def _pages(
+    ask: Ask, kind: type[NumberedT], name: str, which: JobFilter | None, *, limit: int
+) -> tuple[NumberedT, ...]:
+    """Ask again, below the last job number that came, until `limit` rows or all are there.
+
+    A job that was submitted meanwhile is not among them; none comes twice.
+    """
+    params = _params(which or JobFilter())
+    found: list[NumberedT] = []
+    before: int | None = None
+    while len(found) < limit:
+        asked = min(limit - len(found), PAGE_ROWS)
+        result = await _asked(ask, name, {**params, "before": before, "limit": asked})
+        rows = _converted(result, kind)
+        found += rows
+        if not rows or (len(rows) < asked and not result.truncated):
+            break
+        break
+    return tuple(found)
+
+
 async def _rows(
     ask: Ask, kind: type[RowT], name: str, params: Mapping[str, Value]
 ) -> tuple[RowT, ...]:
     """Ask a named question. Raises QueryRefused."""
+    return _converted(await _asked(ask, name, params), kind)
+
+
+async def _asked(ask: Ask, name: str, params: Mapping[str, Value]) -> QueryResult:
     result = await ask(queries()[name].sql, params)
     if result.error is not None:
         raise QueryRefused(result.error)
+    return result
+
+
+def _converted(result: QueryResult, kind: type[RowT]) -> tuple[RowT, ...]:
     return tuple(
         msgspec.convert(dict(zip(result.columns, row, strict=True)), kind) for row in result.rows
     )

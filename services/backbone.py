@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from services.bus.port import Bus, Inbox
+from services.lease.port import Lease
 from services.log.port import EventLog
 
 
@@ -18,3 +19,5 @@ class Backbone(Struct, frozen=True, kw_only=True):
     inbox: Inbox
     """Durable commands of other systems."""
     bus: Bus
+    lease: Lease
+    """Of the one scheduler that decides."""

@@ -1,7 +1,8 @@
 """The client of the services' request subjects: submit, control, ask.
 
 A request that got no answer is repeated: a submission carries its job's id, so the same again is
-the same job, and whatever is asked of a job decides nothing when it has been decided already.
+the same job, and whatever is asked of a job or a node decides nothing when it has been decided
+already.
 """
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -12,20 +13,28 @@ import msgspec
 from msgspec import Struct
 
 from events import subjects
-from events.ids import JobId
+from events.cluster import Policy
+from events.ids import JobId, NodeId
 from events.requests import (
     BODY_BYTES_MAX,
     BULK_JOBS_MAX,
     CancelJob,
+    CordonNode,
+    DrainNode,
+    ExplainJob,
+    Explanation,
     PauseJob,
     Problem,
     QueryRequest,
     QueryResult,
+    RemoveNode,
     Reply,
     ReprioritizeJob,
     ResumeJob,
     RetryJob,
+    SetPolicy,
     SubmitJob,
+    UncordonNode,
 )
 from events.spec import Priority, Queue
 from events.subjects import Subject
@@ -103,6 +112,36 @@ class Client:
         asked = ReprioritizeJob(job_id=job, queue=queue, priority=priority, by=by)
         body = msgspec.json.encode(asked)
         return await self._asked(subjects.API_REPRIORITIZE, body, Reply, self._request_s)
+
+    async def cordon(self, node: NodeId, *, by: str = "", reason: str = "") -> Reply:
+        """Give a node nothing new; the answer tells its state in words."""
+        body = msgspec.json.encode(CordonNode(node_id=node, by=by, reason=reason))
+        return await self._asked(subjects.API_CORDON, body, Reply, self._request_s)
+
+    async def uncordon(self, node: NodeId, *, by: str = "") -> Reply:
+        """Let a node have work again, whoever or whatever took it out."""
+        body = msgspec.json.encode(UncordonNode(node_id=node, by=by))
+        return await self._asked(subjects.API_UNCORDON, body, Reply, self._request_s)
+
+    async def drain(self, node: NodeId, *, by: str = "", reason: str = "") -> Reply:
+        """Let a node finish what runs there and end; the answer comes long before it has."""
+        body = msgspec.json.encode(DrainNode(node_id=node, by=by, reason=reason))
+        return await self._asked(subjects.API_DRAIN, body, Reply, self._request_s)
+
+    async def remove(self, node: NodeId, *, by: str = "") -> Reply:
+        """Forget a node that does not live."""
+        body = msgspec.json.encode(RemoveNode(node_id=node, by=by))
+        return await self._asked(subjects.API_REMOVE, body, Reply, self._request_s)
+
+    async def set_policy(self, policy: Policy, *, by: str = "", reason: str = "") -> Reply:
+        """Rank jobs by this policy from now on; the answer's status is its kind."""
+        body = msgspec.json.encode(SetPolicy(policy=policy, by=by, reason=reason))
+        return await self._asked(subjects.API_POLICY, body, Reply, self._request_s)
+
+    async def explain(self, job: JobId) -> Explanation:
+        """Ask why a job is where it is; the answer may carry an error instead."""
+        body = msgspec.json.encode(ExplainJob(job_id=job))
+        return await self._asked(subjects.API_EXPLAIN, body, Explanation, self._request_s)
 
     async def query(self, request: QueryRequest) -> QueryResult:
         """Ask the projection in SQL. Raises QueryRefused with the reason, LogUnavailable."""

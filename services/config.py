@@ -101,7 +101,8 @@ class ProjectorSettings(Struct, frozen=True, kw_only=True):
     """Its own DuckDB file, in a directory of mode 0700; no other process can open it."""
     batch_events_max: Annotated[int, Meta(ge=1)] = 5_000
     batch_s: PositiveSeconds = 0.1
-    """Events wait at most this long for company before they are written."""
+    """A projector that has everything looks for new events this much later, so that many cost it
+    and the log no more than one: how far the tables are behind an idle fleet."""
     memory_bytes_max: Annotated[int, Meta(ge=128 * 2**20)] = 2 * 2**30
     query_s_max: PositiveSeconds = 10.0
     query_rows_max: Annotated[int, Meta(ge=1)] = 10_000

@@ -53,7 +53,7 @@ def serve_until_signalled(
     """Run `main` on what `within` opens, as `run_until_signalled`.
 
     What `within` opens stays open and at work until `main` has drained: a signal cancels `main`
-    alone, so it can still write its last words.
+    alone, so it can still write its last words. One that comes before it is open ends the waiting.
     """
     gc.set_threshold(*GC_THRESHOLDS)
     fast = {"use_uvloop": importlib.util.find_spec("uvloop") is not None}
@@ -94,9 +94,15 @@ async def _run(
     drain_s: float,
 ) -> None:
     async with anyio.create_task_group() as tasks:
-        service = anyio.CancelScope()
-        await tasks.start(_watch_signals, service, drain_s)
+        opening, service = tasks.cancel_scope, anyio.CancelScope()
+        open_yet = anyio.Event()
+
+        def stop() -> None:
+            (service if open_yet.is_set() else opening).cancel()
+
+        await tasks.start(_watch_signals, stop, drain_s)
         async with within() as ground:
+            open_yet.set()
             with service:
                 await main(ground)
         tasks.cancel_scope.cancel()
@@ -108,18 +114,20 @@ async def _nothing() -> AsyncGenerator[None]:
 
 
 async def _watch_signals(
-    service: anyio.CancelScope,
+    stop: Callable[[], None],
     drain_s: float,
     *,
     task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     with anyio.open_signal_receiver(*STOP_SIGNALS) as signals:
         task_status.started()
+        asked = False
         async for number in signals:
-            if service.cancel_called:
+            if asked:
                 os._exit(128 + number)
+            asked = True
             _end_after(drain_s + DRAIN_MARGIN_S)
-            service.cancel()
+            stop()
 
 
 def _end_after(delay_s: float) -> None:

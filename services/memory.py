@@ -4,6 +4,7 @@ from typing import cast
 
 from services.backbone import Backbone
 from services.bus.memory import MemoryBus, MemoryInbox
+from services.lease.memory import MemoryLease
 from services.log.memory import MemoryLog
 
 
@@ -18,6 +19,7 @@ def memory_backbone() -> Backbone:
         logs=MemoryLog("FFRTMP_LOGS"),
         inbox=MemoryInbox(),
         bus=MemoryBus(),
+        lease=MemoryLease(),
     )
 
 

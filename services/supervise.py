@@ -1,5 +1,8 @@
 """Keeps the processes of one host alive: start in order, restart with back-off, drain in reverse.
 
+A child that crashes is started again. One that was started wrongly is given up; one that has left
+in order (status 0: a worker that was drained) stays away, and the others go on without it.
+
 Every child has its own session, so that a Ctrl-C in the terminal reaches the supervisor alone, and
 dies with it (Linux `PR_SET_PDEATHSIG`), so that a kill -9 of the supervisor leaves nothing behind.
 """
@@ -25,6 +28,8 @@ BACKOFF_MAX_S = 30.0
 """The wait before a restart doubles from the first to this; so restarts are never given up."""
 HEALTHY_S = 20.0
 """A child that ran so long starts again with the first back-off."""
+ORDERLY_STATUS = 0
+"""Exit status of a child that has left by itself and in order: nobody wants it back at once."""
 USAGE_STATUS = 2
 """Exit status of a child that was started wrongly: no restart can heal it."""
 LOG_BYTES_MAX = 8 * 1024 * 1024
@@ -64,6 +69,8 @@ class ChildSpec(Struct, frozen=True, kw_only=True):
     argv: tuple[str, ...]
     environment: Mapping[str, str] = {}
     """Beside the supervisor's own."""
+    again: str = ""
+    """How a person starts it again when it has left; empty: nobody needs to know."""
     drain_s: float = 10.0
     """How long it may take to leave after SIGTERM; then its whole group is killed."""
 
@@ -81,6 +88,8 @@ class ChildStatus(Struct, frozen=True, kw_only=True):
     """What it printed last before it ended."""
     retry_s: float = 0.0
     """How long until it is started again; only while backing off."""
+    again: str = ""
+    """How a person starts it again; only of one that has left by itself, in order."""
 
 
 OnChange = Callable[[ChildStatus], None]
@@ -217,7 +226,7 @@ class _Child:
         if self._process is not None:
             _kill_group(self._process.pid)
         await self._ended.wait()
-        if self.status.state is not ChildState.GIVEN_UP:
+        if self.status.state not in {ChildState.GIVEN_UP, ChildState.STOPPED}:
             self._change(state=ChildState.STOPPED, pid=None)
 
     def _enter(self, process: anyio.abc.Process) -> None:
@@ -227,6 +236,12 @@ class _Child:
     async def _recover(self, code: int, lines: tuple[str, ...], crashes: int) -> bool:
         """Report the end of a life; return whether there shall be another, after the back-off."""
         words = exit_words(code)
+        if code == ORDERLY_STATUS:
+            again = self._spec.again
+            self._change(
+                state=ChildState.STOPPED, pid=None, exit=words, last_lines=lines, again=again
+            )
+            return False
         if code == USAGE_STATUS:
             self._change(state=ChildState.GIVEN_UP, pid=None, exit=words, last_lines=lines)
             return False
@@ -244,7 +259,7 @@ class _Child:
         return not self._stopping.is_set()
 
     def _change(self, **changes: object) -> None:
-        self.status = replace(self.status, **{"retry_s": 0.0, **changes})
+        self.status = replace(self.status, **{"retry_s": 0.0, "again": "", **changes})
         self._on_change(self.status)
 
 

@@ -11,7 +11,18 @@ from events.job import FailureClass
 from events.media import MadeFile
 from events.node import Hardware
 from events.spec import Engine
-from services.worker.port import Broken, Executor, Load, Machine, Made, Report, Result, Work
+from services.worker.port import (
+    Broken,
+    Executor,
+    Load,
+    Machine,
+    Made,
+    Report,
+    Result,
+    Sample,
+    Usage,
+    Work,
+)
 
 T0 = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 CAPABILITIES = ("engine:noop", "engine:ffmpeg", "codec:h264")
@@ -33,6 +44,11 @@ class LoopClock:
 
     def monotonic_s(self) -> float:
         return anyio.current_time()
+
+
+async def passing(seconds: float) -> None:
+    """Let time pass, for what shall not happen meanwhile; on a virtual clock it costs none."""
+    await anyio.sleep(seconds)
 
 
 class Disk:
@@ -59,6 +75,8 @@ class FakeExecutor:
         self._going: dict[Key, anyio.Event] = {}
         self.promoted: list[Key] = []
         self.discarded: list[Key] = []
+        self.usages: dict[JobId, Usage] = {}
+        """What running attempts use; those that are not here cannot be measured."""
         self.gone = False
         """The machine has lost power: an attempt that ends now leaves its files."""
 
@@ -83,13 +101,19 @@ class FakeExecutor:
 
     def pause(self, work: Work) -> bool:
         """Let the attempt not end before it is resumed, as far as it plays on meanwhile."""
-        going = (work.job, work.attempt) in self._going
-        if going:
-            self._going[work.job, work.attempt] = anyio.Event()
-        return going
+        key = (work.job, work.attempt)
+        if key in self._going and self._going[key].is_set():
+            self._going[key] = anyio.Event()
+        return key in self._going
 
     def resume(self, work: Work) -> None:
-        self._going[work.job, work.attempt].set()
+        key = (work.job, work.attempt)
+        if key in self._going:
+            self._going[key].set()
+
+    async def usage(self, work: Work) -> Usage | None:
+        await anyio.lowlevel.checkpoint()
+        return self.usages.get(work.job) if (work.job, work.attempt) in self._going else None
 
     async def promote(self, work: Work, made: Made) -> None:
         del made
@@ -145,6 +169,35 @@ async def fail_at_once(work: Work, report: Report) -> Result:
     del work, report
     await anyio.lowlevel.checkpoint()
     return Broken(failure=FailureClass.TRANSIENT, message="connection reset by peer")
+
+
+def sample(out_time_s: float) -> Sample:
+    """Return progress at 25 frames per second of which no more is known."""
+    return Sample(
+        out_time_s=out_time_s,
+        percent=None,
+        frame=int(out_time_s * 25),
+        fps=25.0,
+        speed=1.0,
+        bitrate_bps=None,
+        size_bytes=None,
+        eta_s=None,
+        dropped=0,
+    )
+
+
+def steps(count: int, step_s: float, *, then_s: float = 0.0) -> Play:
+    """Play an attempt that makes a second of media in each step, then nothing, and then ends."""
+
+    async def play(work: Work, report: Report) -> Result:
+        report.expects(float(count))
+        for number in range(1, count + 1):
+            await anyio.sleep(step_s)
+            report.progress(sample(float(number)))
+        await anyio.sleep(then_s)
+        return made(work)
+
+    return play
 
 
 def made(work: Work) -> Made:

@@ -18,6 +18,7 @@ import msgspec
 import psutil
 
 from events import subjects
+from events.codec import Recorded
 from events.requests import BULK_JOBS_MAX, QueryRequest, QueryResult, Replies
 from services.backbone import Backbone
 from services.log.jetstream.backbone import open_backbone
@@ -120,6 +121,23 @@ class Fleet:
         result = msgspec.json.decode(answer, type=QueryResult)
         assert not result.error, result.error
         return [list(row) for row in result.rows]
+
+    async def fact(
+        self,
+        kind: str,
+        holds: Callable[[Recorded], bool] = lambda _: True,
+        *,
+        after: int = 0,
+        within_s: float = 60,
+    ) -> Recorded:
+        """Return the first event of this type above `after` in the ledger of which it holds."""
+        with anyio.move_on_after(within_s):
+            async with self.backbone.ledger.follow(after=after) as batches:
+                async for batch in batches:
+                    for recorded in batch:
+                        if recorded.type == kind and holds(recorded):
+                            return recorded
+        raise AssertionError(f"not within {within_s:g} s: {kind} above {after}")
 
     async def count(self, where: str) -> int:
         """Return how many jobs the projection has of which `where` holds."""

@@ -48,6 +48,8 @@ class Site:
             drain_s=drain_s,
         )
         self.backbone: Backbone = memory_backbone()
+        self.offers = machine({Engine.NOOP: executor, Engine.FFMPEG: executor})
+        """The machine as a worker that starts now finds it."""
         self._pen = Pen("test", LoopClock())
 
     @property
@@ -58,7 +60,6 @@ class Site:
     @asynccontextmanager
     async def worker(self) -> AsyncGenerator[anyio.CancelScope]:
         """Run the worker; it drains at the end, or when the scope is canceled."""
-        offers = machine({Engine.NOOP: self.executor, Engine.FFMPEG: self.executor})
 
         async def live(task_status: anyio.abc.TaskStatus[anyio.CancelScope]) -> None:
             with anyio.CancelScope() as scope:
@@ -68,7 +69,11 @@ class Site:
 
         async def start(task_status: anyio.abc.TaskStatus[None]) -> None:
             await run_worker(
-                self.backbone, self.settings, offers, clock=LoopClock(), task_status=task_status
+                self.backbone,
+                self.settings,
+                self.offers,
+                clock=LoopClock(),
+                task_status=task_status,
             )
 
         async with anyio.create_task_group() as tasks:

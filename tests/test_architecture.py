@@ -50,7 +50,7 @@ GUARDS = {
     "services.scheduler.deciders.job": EDGES | {"anyio", "services.log", "services.bus"},
     "services.scheduler.placement": EDGES | {"anyio", "services.log", "services.bus"},
     "services.scheduler.state.ready": EDGES | {"anyio", "services.log", "services.bus"},
-    "services.scheduler.state.weights": EDGES | {"anyio", "services.log", "services.bus"},
+    "services.scheduler.state.rooms": EDGES | {"anyio", "services.log", "services.bus"},
     "services.scheduler.state.world": EDGES | {"anyio", "services.log", "services.bus"},
     "services.scheduler.service": EDGES | {"services.log.jetstream", "services.bus.nats"},
     "services.worker.service": EDGES | {"services.log.jetstream", "services.bus.nats"},

@@ -8,15 +8,18 @@ from msgspec import Raw, json
 from msgspec.structs import replace
 
 from events import codec, subjects
+from events.cluster import Policy, PolicyKind
 from events.codec import FACT_TYPES, Fact, Recorded, Unknown, decode
 from events.ids import JobId, NodeId
 from events.job import CancelRequested, Queued, QueuedAfter
 from events.node import Gpu, Hardware
 from events.spec import JobSpec, Priority, Queue
+from events.state import cluster as clusters
 from events.state import job as jobs
 from events.state import node as nodes
+from events.state.cluster import Cluster
 from events.state.job import Ended, JobState, JobStatus, Pending, Terms
-from events.state.node import Node, NodeStatus
+from events.state.node import Circuit, Node, NodeStatus
 from events.telemetry import Heartbeat, LogChunk, Progress
 from tests.golden.write import Line, story, write
 from tests.vocabulary import T0, instant
@@ -83,7 +86,7 @@ def test_envelopes_are_read_as_they_were_written(log: list[Recorded]) -> None:
     first, last = log[0], log[-1]
     assert (first.id, first.source, first.time) == ("golden-1", "golden/0", instant(1))
     assert first.traceparent == "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    assert (last.id, last.time, last.traceparent) == ("golden-2f", instant(47), None)
+    assert (last.id, last.time, last.traceparent) == ("golden-3a", instant(58), None)
 
 
 def test_a_kept_log_is_never_written_again() -> None:
@@ -96,8 +99,8 @@ def test_the_successful_job_is_completed_and_promoted(log: list[Recorded]) -> No
     assert isinstance(state, Ended)
     spec = state.terms.spec
     assert state == Ended(
-        version=19,
-        terms=Terms(11, instant(11), spec, Queue.LIVE, Priority.HIGH),
+        version=23,
+        terms=Terms(15, instant(15), spec, Queue.LIVE, Priority.HIGH),
         attempt=1,
         status=JobStatus.COMPLETED,
         node=N1,
@@ -106,49 +109,49 @@ def test_the_successful_job_is_completed_and_promoted(log: list[Recorded]) -> No
     assert (spec.scenario, spec.labels) == ("1080p30-h264", {"show": "news"})
 
 
-def test_the_failing_job_has_failed_three_times_and_begins_anew(log: list[Recorded]) -> None:
+def test_the_failing_job_has_failed_in_every_way_and_begins_anew(log: list[Recorded]) -> None:
     spec = JobSpec(
         not_before=T0 + timedelta(minutes=1), depends_on=(JobId("clip"),), attempts_max=2
     )
-    terms = Terms(20, instant(20), spec, Queue.DEFAULT, Priority.MEDIUM)
-    assert job_state(log[:31], "flaky") == Ended(
-        version=31,
+    terms = Terms(24, instant(24), spec, Queue.DEFAULT, Priority.MEDIUM)
+    assert job_state(log[:39], "flaky") == Ended(
+        version=39,
         terms=terms,
-        attempt=3,
-        failures=1,
+        attempt=4,
+        failures=2,
         crashes=1,
         status=JobStatus.FAILED,
         node=N2,
     )
-    anew = Pending(version=32, terms=terms, attempt=3, not_before=spec.not_before)
+    anew = Pending(version=40, terms=terms, attempt=4, not_before=spec.not_before)
     assert job_state(log, "flaky") == anew
 
 
 def test_the_stopped_job_is_canceled_under_its_new_rank(log: list[Recorded]) -> None:
     ended = Ended(
-        version=38,
-        terms=Terms(33, instant(33), JobSpec(), Queue.BATCH, Priority.LOW),
+        version=46,
+        terms=Terms(41, instant(41), JobSpec(), Queue.BATCH, Priority.LOW),
         attempt=1,
         status=JobStatus.CANCELED,
         node=N2,
     )
     assert job_state(log, "stopped") == ended
-    asked = job_state(log[:37], "stopped")
+    asked = job_state(log[:45], "stopped")
     assert isinstance(asked, jobs.Held)
     assert asked.cancel == CancelRequested(by="ann", reason="wrong input")
 
 
 def test_the_bad_request_is_a_rejected_job(log: list[Recorded]) -> None:
     assert job_state(log, "bad") == Ended(
-        version=39,
-        terms=Terms(39, instant(39), JobSpec(), Queue.DEFAULT, Priority.MEDIUM),
+        version=47,
+        terms=Terms(47, instant(47), JobSpec(), Queue.DEFAULT, Priority.MEDIUM),
         status=JobStatus.REJECTED,
     )
 
 
 def test_the_first_node_is_drained(log: list[Recorded]) -> None:
     assert node_state(log, N1) == Node(
-        version=10,
+        version=14,
         epoch=1,
         status=NodeStatus.DRAINED,
         slots=4,
@@ -164,25 +167,56 @@ def test_the_first_node_is_drained(log: list[Recorded]) -> None:
             gpus=(Gpu(index=0, name="L4", uuid="GPU-1", memory_bytes=24 * 2**30),),
             ffmpeg="8.0",
         ),
-        address="127.0.0.1",
+        address="127.0.0.1:9091",
         registered_at=instant(1),
         registered_seq=1,
+        fingerprint="5f0c",
+        encoder_sessions=8,
+        refusing="disk: 1 GiB free",
     )
+
+
+def test_the_circuit_of_the_first_node_was_open_then_on_probation_then_closed(
+    log: list[Recorded],
+) -> None:
+    states = [node_state(log[:seq], N1) for seq in (9, 10, 11, 12)]
+    assert [(state.circuit, state.circuit_until) for state in states] == [
+        (Circuit.CLOSED, None),
+        (Circuit.OPEN, T0 + timedelta(minutes=5)),
+        (Circuit.HALF_OPEN, None),
+        (Circuit.CLOSED, None),
+    ]
 
 
 def test_the_second_node_is_removed(log: list[Recorded]) -> None:
     registered = Node(
-        version=40,
+        version=48,
         epoch=3,
         status=NodeStatus.ONLINE,
         slots=2,
         free=2,
-        registered_at=instant(40),
-        registered_seq=40,
+        registered_at=instant(48),
+        registered_seq=48,
     )
-    assert node_state(log[:40], N2) == registered
-    removed = replace(registered, version=44, status=NodeStatus.REMOVED, free=0)
+    assert node_state(log[:48], N2) == registered
+    assert node_state(log[:49], N2) == replace(registered, version=49)
+    removed = replace(
+        registered,
+        version=52,
+        status=NodeStatus.REMOVED,
+        free=0,
+        reason="silent for 15 s",
+    )
     assert node_state(log, N2) == removed
+
+
+def test_the_fleet_has_a_policy_and_its_leader_has_resigned(log: list[Recorded]) -> None:
+    state = clusters.INITIAL
+    for at in log:
+        if subjects.is_cluster(at.subject):
+            state = clusters.evolve(state, at)
+    fair = Policy(kind=PolicyKind.FAIR, shares={"news": 3.0})
+    assert state == Cluster(policy=fair, leader="", term=1)
 
 
 def test_telemetry_is_read_too(log: list[Recorded]) -> None:
@@ -196,15 +230,16 @@ def test_telemetry_is_read_too(log: list[Recorded]) -> None:
 @pytest.mark.usefixtures("_retired_queued")
 def test_a_retired_type_in_a_kept_log_is_upcast(log: list[Recorded]) -> None:
     before = [at.fact for at in log if at.type == "job.queued.v1"]
-    assert before == [Queued(after=QueuedAfter.START_TIME), Queued(after=QueuedAfter.BACKOFF)]
+    waits = (QueuedAfter.START_TIME, QueuedAfter.BACKOFF, QueuedAfter.LOSS)
+    assert before == [Queued(after=wait) for wait in waits]
     after = [at.fact for at in read(GOLDEN / "log-0.1.jsonl") if at.type == "job.queued.v1"]
-    assert after == [Queued(after=QueuedAfter.DEPENDENCIES)] * 2
+    assert after == [Queued(after=QueuedAfter.DEPENDENCIES)] * 3
 
 
 def test_a_type_of_a_later_release_changes_nothing_but_versions(log: list[Recorded]) -> None:
     body = b'{"id":"x","source":"s","type":"job.sang.v1","time":"2027-01-01T00:00:00Z",'
     body += b'"subject":"ffrtmp.job.clip","data":{"song":1}}'
-    later = decode(48, subjects.job(JobId("clip")), body)
+    later = decode(59, subjects.job(JobId("clip")), body)
     assert later.fact == Unknown(type="job.sang.v1", problem="unknown type", body=body)
     state = job_state(log, "clip")
-    assert job_state([*log, later], "clip") == replace(state, version=48)
+    assert job_state([*log, later], "clip") == replace(state, version=59)

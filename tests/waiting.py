@@ -16,3 +16,13 @@ async def until(
             await anyio.sleep(poll_s)
         return
     raise AssertionError(f"not within {within_s:g} s: {what}")
+
+
+async def throughout(
+    holds: Callable[[], Awaitable[bool]], what: str, *, for_s: float, poll_s: float = POLL_S
+) -> None:
+    """Return when `for_s` have passed; fails the test as soon as `holds` does not."""
+    with anyio.move_on_after(for_s):
+        while await holds():  # noqa: ASYNC110 - other processes set no events
+            await anyio.sleep(poll_s)
+        raise AssertionError(f"no longer: {what}")

@@ -1,11 +1,13 @@
 """A scheduler's world, told fact by fact."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from msgspec import Raw, json
 
 from events import subjects
+from events.cluster import ClusterFact, Policy
 from events.codec import Fact, Recorded, Unknown
 from events.ids import EventId, JobId, NodeId
 from events.job import JobFact, Submitted
@@ -16,12 +18,19 @@ from services.scheduler.placement import Choice
 from services.scheduler.state.world import World
 from tests.vocabulary import instant
 
+if TYPE_CHECKING:
+    from events.state.job import JobState
+
 
 class Told:
     """A world and the ledger it was told, one fact a second unless an instant is given."""
 
-    def __init__(self, *, aging_s_per_weight: float = 60.0) -> None:
-        self.world = World(aging_s_per_weight=aging_s_per_weight)
+    def __init__(self, policy: Policy | None = None) -> None:
+        self.world = World(policy or Policy())
+        self.source = "test"
+        """Who says what is told from now on."""
+        self.also: list[Callable[[Recorded, JobState], None]] = []
+        """What folds each fact beside the world: it is given the state before it, too."""
 
     def job(self, job: str, *facts: JobFact | Unknown, at: datetime | None = None) -> int:
         """Tell facts of a job; return the sequence of the last one."""
@@ -30,6 +39,10 @@ class Told:
     def node(self, node: str, *facts: NodeFact, at: datetime | None = None) -> int:
         """Tell facts of a node; return the sequence of the last one."""
         return self._tell(subjects.node(NodeId(node)), facts, at)
+
+    def fleet(self, *facts: ClusterFact) -> int:
+        """Tell facts of the whole fleet; return the sequence of the last one."""
+        return self._tell(subjects.POLICY, facts, None)
 
     def submit(self, job: str, spec: JobSpec | None = None, at: datetime | None = None) -> int:
         """Tell that a job was submitted."""
@@ -47,7 +60,11 @@ class Told:
             data = Raw(b"{}" if isinstance(fact, Unknown) else json.encode(fact))
             time = at or instant(seq)
             event_id = EventId(f"e-{seq}")
-            self.world.apply(Recorded(seq, subject, fact, time, event_id, "test", kind, None, data))
+            recorded = Recorded(seq, subject, fact, time, event_id, self.source, kind, None, data)
+            before = self.world.before(recorded)
+            self.world.apply(recorded)
+            for each in self.also:
+                each(recorded, before)
         return self.world.seq
 
 

@@ -5,12 +5,16 @@ to a colour-blind eye. Colours are those of Okabe and Ito, "Color Universal Desi
 stay distinct under every common form of colour blindness. Glyphs are one terminal cell wide.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import TypeVar
 
 from msgspec import Struct
 
 from events.state.job import JobStatus
-from events.state.node import NodeStatus
+from events.state.node import Circuit, NodeStatus
+
+K = TypeVar("K", bound=str)
 
 UNKNOWN = "-"
 """What stands where a value is not known."""
@@ -58,6 +62,12 @@ _NODE_LOOKS = {
     NodeStatus.LOST: Look("✖", "lost", _VERMILION),
     NodeStatus.DRAINED: Look("○", "drained", _BLUE),
     NodeStatus.REMOVED: Look("⊘", "removed", _GRAY),
+    NodeStatus.REFUSED: Look("⊗", "refused", _PURPLE),
+}
+_CIRCUIT_LOOKS = {
+    Circuit.CLOSED: Look("●", "closed", _GREEN),
+    Circuit.OPEN: Look("✖", "open", _VERMILION),
+    Circuit.HALF_OPEN: Look("◐", "half open", _ORANGE),
 }
 
 
@@ -71,6 +81,11 @@ def job_look(status: JobStatus | str, *, retrying: bool = False) -> Look:
 def node_look(status: NodeStatus | str) -> Look:
     """Return how a node's state is shown; a word of a later version is shown as it is."""
     return _look(_NODE_LOOKS, status)
+
+
+def circuit_look(circuit: Circuit | str) -> Look:
+    """Return how a node's circuit is shown; a word of a later version is shown as it is."""
+    return _look(_CIRCUIT_LOOKS, circuit)
 
 
 def duration(seconds: float | None) -> str:
@@ -157,7 +172,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def _look(looks: dict[JobStatus, Look] | dict[NodeStatus, Look], status: str) -> Look:
+def _look(looks: Mapping[K, Look], status: str) -> Look:
     found = next((look for known, look in looks.items() if known == status), None)
     return Look("?", str(status), _GRAY) if found is None else found
 

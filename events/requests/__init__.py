@@ -4,7 +4,7 @@ The same payloads travel on the durable subjects (`ffrtmp.cmd.>`) and on the one
 (`ffrtmp.api.>`). Unknown fields are refused at every depth: a typo must not become a default.
 """
 
-from events.requests.answers import Explanation, Problem, Replies, Reply, Verdict
+from events.requests.answers import Explanation, Problem, Replies, Reply, Rival, Try, Verdict
 from events.requests.jobs import (
     BULK_JOBS_MAX,
     CancelJob,
@@ -43,9 +43,11 @@ __all__ = [
     "ReprioritizeJob",
     "ResumeJob",
     "RetryJob",
+    "Rival",
     "SetPolicy",
     "SubmitJob",
     "SubmitMany",
+    "Try",
     "UncordonNode",
     "Value",
     "Verdict",

@@ -149,6 +149,7 @@ def _first_row(spec: JobSpec, seq: int, job_id: str, at: Micros) -> JobRow:
         engine=spec.engine,
         classification=spec.classification,
         labels=tuple(spec.labels.items()),
+        depends_on=spec.depends_on or None,
         input=spec.input if isinstance(spec.input, str) else None,
         attempts_max=spec.attempts_max,
         deadline=_micros_or_none(spec.deadline),
@@ -197,7 +198,7 @@ def _hold_anew(row: JobRow, node: str, at: Micros) -> None:
 def _reopen(row: JobRow) -> None:
     """Let a job that has ended begin anew: how it ended is in its attempts and in the audit."""
     row.ended_at = row.failure_class = row.failure_reason = row.exit_status = None
-    row.cancel_requested = False
+    row.cancel_requested = row.poison = False
 
 
 def _stop(row: JobRow, at: Micros) -> None:
@@ -247,10 +248,11 @@ def _explain(row: JobRow, recorded: Recorded) -> None:
             row.failure_class, row.failure_reason = failure, message
             row.exit_status = capped_or_none(status)
             _measure(row, stats)
-        case facts.AttemptLost(cause=cause):
-            row.failure_class, row.failure_reason, row.exit_status = cause, None, None
-        case facts.Failed(failure=failure, reason=reason):
-            row.failure_class, row.failure_reason = failure, reason
+        case facts.AttemptLost(cause=cause, reason=reason):
+            row.failure_class, row.failure_reason = cause, reason or None
+            row.exit_status = None
+        case facts.Failed(failure=failure, reason=reason, poison=poison):
+            row.failure_class, row.failure_reason, row.poison = failure, reason, poison
         case facts.Canceled(reason=reason) | facts.Rejected(reason=reason):
             row.failure_class, row.failure_reason = None, reason
         case _:
@@ -289,8 +291,8 @@ def _closed(row: JobRow, held: Held, recorded: Recorded, at: Micros) -> AttemptR
             closed.failure_class, closed.message = failure, message
             closed.exit_status = capped_or_none(status)
             _measure(closed, stats)
-        case facts.AttemptLost(cause=cause):
-            closed.failure_class = cause
+        case facts.AttemptLost(cause=cause, reason=reason):
+            closed.failure_class, closed.message = cause, reason or None
         case facts.Declined(reason=reason) | facts.Canceled(reason=reason):
             closed.message = reason
         case facts.Failed(failure=failure, reason=reason):

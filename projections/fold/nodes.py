@@ -43,10 +43,15 @@ def step(node: HotNode, recorded: Recorded, at: Micros) -> None:
     row.last_seq = recorded.seq
     if after.registered_seq == recorded.seq and isinstance(recorded.fact, facts.Registered):
         _register(row, after, recorded.fact, at)
+    _order(row, recorded)
     row.status = after.status
     row.schedulable = after.schedulable
     row.cordoned = after.cordoned
     row.draining = after.draining
+    row.reason = after.reason
+    row.refusing = after.refusing
+    row.circuit = after.circuit
+    row.circuit_until = None if after.circuit_until is None else micros(after.circuit_until)
     row.slots = capped(after.slots)
     row.free = capped(after.free)
     node.state = after
@@ -71,6 +76,21 @@ def report(node: HotNode, heartbeat: Heartbeat, at: Micros) -> bool:
     return True
 
 
+def _order(row: NodeRow, recorded: Recorded) -> None:
+    """Write down who took the node out or let it back, and why: the state does not keep it."""
+    match recorded.fact:
+        case facts.Cordoned(by=by, reason=reason) | facts.Draining(by=by, reason=reason):
+            row.ordered_by, row.order_reason = by, reason
+        case facts.Uncordoned():
+            row.ordered_by = row.order_reason = ""
+        case facts.CircuitOpened(reason=reason):
+            row.circuit_reason = reason
+        case facts.CircuitClosed():
+            row.circuit_reason = ""
+        case _:
+            pass
+
+
 def _register(row: NodeRow, node: Node, fact: facts.Registered, at: Micros) -> None:
     hardware = node.hardware
     row.epoch = capped(node.epoch)
@@ -81,8 +101,10 @@ def _register(row: NodeRow, node: Node, fact: facts.Registered, at: Micros) -> N
     row.memory_bytes = capped(hardware.memory_bytes)
     row.disk_bytes = capped(hardware.disk_bytes)
     row.gpus = [gpu.name for gpu in sorted(hardware.gpus, key=lambda gpu: gpu.index)]
+    row.encoder_sessions = capped(node.encoder_sessions)
     row.ffmpeg = hardware.ffmpeg
     row.address = node.address
+    row.fingerprint = node.fingerprint
     row.worker_version = fact.version
     row.registered_at = at if node.registered_at is None else micros(node.registered_at)
     row.last_seen = at

@@ -77,6 +77,7 @@ class JobRow(Struct, kw_only=True):
     engine: str
     classification: str | None
     labels: Sequence[tuple[str, str]]
+    depends_on: Sequence[str] | None
     input: str | None
     attempts_max: int
     deadline: Micros | None
@@ -86,6 +87,7 @@ class JobRow(Struct, kw_only=True):
     crashes: int = 0
     cancel_requested: bool = False
     promoted: bool = False
+    poison: bool = False
     failure_class: str | None = None
     failure_reason: str | None = None
     exit_status: int | None = None
@@ -145,6 +147,13 @@ class NodeRow(Struct, kw_only=True):
     schedulable: bool = False
     cordoned: bool = False
     draining: bool = False
+    ordered_by: str = ""
+    order_reason: str = ""
+    reason: str = ""
+    refusing: str = ""
+    circuit: str = "closed"
+    circuit_until: Micros | None = None
+    circuit_reason: str = ""
     epoch: int = 0
     slots: int = 0
     free: int = 0
@@ -156,8 +165,10 @@ class NodeRow(Struct, kw_only=True):
     memory_bytes: int = 0
     disk_bytes: int = 0
     gpus: Sequence[str] = ()
+    encoder_sessions: int = 0
     ffmpeg: str = ""
     address: str = ""
+    fingerprint: str = ""
     worker_version: str = ""
     registered_at: Micros | None = None
     last_seen: Micros | None = None

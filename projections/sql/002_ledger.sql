@@ -41,6 +41,7 @@ CREATE TABLE jobs_hot (
     engine VARCHAR NOT NULL,
     classification VARCHAR,
     labels MAP(VARCHAR, VARCHAR) NOT NULL,
+    depends_on VARCHAR[],
     input VARCHAR,
     attempts_max INTEGER NOT NULL,
     deadline TIMESTAMPTZ,
@@ -50,6 +51,7 @@ CREATE TABLE jobs_hot (
     crashes BIGINT NOT NULL,
     cancel_requested BOOLEAN NOT NULL,
     promoted BOOLEAN NOT NULL,
+    poison BOOLEAN NOT NULL,
     failure_class VARCHAR,
     failure_reason VARCHAR,
     exit_status BIGINT,
@@ -88,6 +90,7 @@ COMMENT ON COLUMN jobs_hot.scenario IS 'Size, rate and codec in one word; NULL: 
 COMMENT ON COLUMN jobs_hot.engine IS 'What was asked to run it: auto, ffmpeg, gstreamer or noop.';
 COMMENT ON COLUMN jobs_hot.classification IS 'What it counts as in reports; NULL: not given.';
 COMMENT ON COLUMN jobs_hot.labels IS 'The submitter''s own labels.';
+COMMENT ON COLUMN jobs_hot.depends_on IS 'Ids of the jobs it waits for; NULL: none.';
 COMMENT ON COLUMN jobs_hot.input IS 'Path or URL of the input; NULL: a generated test source.';
 COMMENT ON COLUMN jobs_hot.attempts_max IS 'How many attempts may fail before the job does.';
 COMMENT ON COLUMN jobs_hot.deadline IS 'When it should be done; NULL: whenever.';
@@ -97,6 +100,7 @@ COMMENT ON COLUMN jobs_hot.failures IS 'Attempts that failed by themselves.';
 COMMENT ON COLUMN jobs_hot.crashes IS 'Attempts that were lost with their node.';
 COMMENT ON COLUMN jobs_hot.cancel_requested IS 'Somebody asked to end it.';
 COMMENT ON COLUMN jobs_hot.promoted IS 'Its files have their final names, or it has none.';
+COMMENT ON COLUMN jobs_hot.poison IS 'It failed because too many of its attempts were lost with their nodes.';
 COMMENT ON COLUMN jobs_hot.failure_class IS 'Kind of the last failure: a failure class, or why the attempt was lost; NULL: none, or healed.';
 COMMENT ON COLUMN jobs_hot.failure_reason IS 'Why it failed, was canceled or rejected, in words; NULL: it was not.';
 COMMENT ON COLUMN jobs_hot.exit_status IS 'Exit status of the last failed encoder; negative: the signal; NULL: none.';
@@ -173,6 +177,13 @@ CREATE TABLE nodes (
     schedulable BOOLEAN NOT NULL,
     cordoned BOOLEAN NOT NULL,
     draining BOOLEAN NOT NULL,
+    ordered_by VARCHAR NOT NULL,
+    order_reason VARCHAR NOT NULL,
+    reason VARCHAR NOT NULL,
+    refusing VARCHAR NOT NULL,
+    circuit VARCHAR NOT NULL,
+    circuit_until TIMESTAMPTZ,
+    circuit_reason VARCHAR NOT NULL,
     epoch BIGINT NOT NULL,
     slots BIGINT NOT NULL,
     free BIGINT NOT NULL,
@@ -184,8 +195,10 @@ CREATE TABLE nodes (
     memory_bytes BIGINT NOT NULL,
     disk_bytes BIGINT NOT NULL,
     gpus VARCHAR[] NOT NULL,
+    encoder_sessions BIGINT NOT NULL,
     ffmpeg VARCHAR NOT NULL,
     address VARCHAR NOT NULL,
+    fingerprint VARCHAR NOT NULL,
     worker_version VARCHAR NOT NULL,
     registered_at TIMESTAMPTZ,
     last_seen TIMESTAMPTZ,
@@ -198,10 +211,17 @@ CREATE TABLE nodes (
 );
 COMMENT ON TABLE nodes IS 'Every node that a fact was ever about.';
 COMMENT ON COLUMN nodes.node_id IS 'The node''s id.';
-COMMENT ON COLUMN nodes.status IS 'unknown, online, suspected, lost, drained or removed.';
+COMMENT ON COLUMN nodes.status IS 'unknown, online, suspected, lost, drained, removed or refused.';
 COMMENT ON COLUMN nodes.schedulable IS 'New work may be given to it.';
 COMMENT ON COLUMN nodes.cordoned IS 'It gets nothing new; what runs goes on.';
 COMMENT ON COLUMN nodes.draining IS 'It finishes what runs and then stops.';
+COMMENT ON COLUMN nodes.ordered_by IS 'Who cordoned or drained it last; empty: nobody, or not told.';
+COMMENT ON COLUMN nodes.order_reason IS 'Why; empty: not told.';
+COMMENT ON COLUMN nodes.reason IS 'Why it is suspected, lost or refused; empty: it is none of these.';
+COMMENT ON COLUMN nodes.refusing IS 'Why its worker takes nothing new for now; empty: it takes what fits.';
+COMMENT ON COLUMN nodes.circuit IS 'closed: it gets work; open: none until circuit_until; half_open: one attempt at a time.';
+COMMENT ON COLUMN nodes.circuit_until IS 'When an open circuit is tried again; NULL: it is not open.';
+COMMENT ON COLUMN nodes.circuit_reason IS 'Why the circuit was opened; empty: it is closed.';
 COMMENT ON COLUMN nodes.epoch IS 'Counts the starts of its worker; 0: none has registered.';
 COMMENT ON COLUMN nodes.slots IS 'Attempts at once.';
 COMMENT ON COLUMN nodes.free IS 'Free slots as the worker last reported them.';
@@ -213,8 +233,10 @@ COMMENT ON COLUMN nodes.cpu_threads IS 'Threads of the processor.';
 COMMENT ON COLUMN nodes.memory_bytes IS 'Memory; 0: not told.';
 COMMENT ON COLUMN nodes.disk_bytes IS 'Size of the work directory''s file system; 0: not told.';
 COMMENT ON COLUMN nodes.gpus IS 'Names of the GPUs, by index.';
+COMMENT ON COLUMN nodes.encoder_sessions IS 'Hardware encodes at once that each GPU can do; 0: none, or not told.';
 COMMENT ON COLUMN nodes.ffmpeg IS 'Version of ffmpeg; empty: not told.';
-COMMENT ON COLUMN nodes.address IS 'Where the worker runs; empty: not told.';
+COMMENT ON COLUMN nodes.address IS 'Where the node''s own endpoints are, as host:port; empty: not told.';
+COMMENT ON COLUMN nodes.fingerprint IS 'Tells its machine and work directory from others; empty: not told.';
 COMMENT ON COLUMN nodes.worker_version IS 'Version of the worker; empty: not told.';
 COMMENT ON COLUMN nodes.registered_at IS 'When its worker last registered; NULL: never.';
 COMMENT ON COLUMN nodes.last_seen IS 'When it last registered or sent a heartbeat; NULL: never.';

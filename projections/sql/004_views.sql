@@ -53,6 +53,39 @@ FROM jobs_active
 GROUP BY ALL;
 COMMENT ON VIEW queue_depth IS 'Jobs that are not over, by queue and status; oldest_at: when the oldest began to wait.';
 
+CREATE VIEW node_changes AS
+SELECT
+    seq,
+    time,
+    entity AS node_id,
+    regexp_extract(type, '^node\.(\w+)\.v\d+$', 1) AS change,
+    source,
+    payload ->> '$.by' AS actor,
+    payload ->> '$.reason' AS reason,
+    payload
+FROM audit
+WHERE kind = 'node'
+    AND problem IS NULL
+    AND type NOT IN ('node.available.v1', 'node.assignments.v1', 'node.signal.v1');
+COMMENT ON VIEW node_changes IS 'What became of nodes: starts, losses, cordons, drains, circuits; not what they were given or reported.';
+
+CREATE VIEW cluster_changes AS
+SELECT
+    seq,
+    time,
+    entity AS topic,
+    regexp_extract(type, '^cluster\.(\w+)\.v\d+$', 1) AS change,
+    source,
+    payload ->> '$.by' AS actor,
+    payload ->> '$.reason' AS reason,
+    payload ->> '$.scheduler' AS scheduler,
+    if(type = 'cluster.policy_changed.v1', coalesce(payload ->> '$.policy.kind', 'weighted'), NULL)
+        AS policy,
+    payload
+FROM audit
+WHERE kind = 'cluster' AND problem IS NULL;
+COMMENT ON VIEW cluster_changes IS 'What changed for the whole fleet: policies and leaders.';
+
 CREATE VIEW submissions AS
 SELECT
     seq,

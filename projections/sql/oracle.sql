@@ -73,11 +73,17 @@ jobs_derived AS (
             END, seq
         ) AS queue,
         count(*) FILTER (WHERE fact = 'assigned') AS attempt,
-        count(*) FILTER (WHERE fact = 'attempt_failed' AND life = last_life) AS failures,
+        count(*) FILTER (
+            WHERE life = last_life
+                AND (
+                    fact = 'attempt_failed'
+                    OR (fact = 'attempt_lost' AND payload ->> '$.cause' IN ('stalled', 'timed_out'))
+                )
+        ) AS failures,
         count(*) FILTER (
             WHERE fact = 'attempt_lost'
                 AND life = last_life
-                AND payload ->> '$.cause' <> 'drained'
+                AND payload ->> '$.cause' NOT IN ('drained', 'stalled', 'timed_out')
         ) AS crashes
     FROM (SELECT *, max(life) OVER (PARTITION BY job_no) AS last_life FROM moves)
     GROUP BY job_no

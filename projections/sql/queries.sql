@@ -1,11 +1,54 @@
 -- The questions that people ask most, by name. A parameter that is NULL does not restrict.
 
--- name: jobs -- Jobs by status, queue and node, the newest first.
+-- name: jobs_matching -- The one definition of a filter of jobs; lists come as JSON.
 FROM jobs
-WHERE ($status::VARCHAR IS NULL OR status = $status)
+WHERE ($states::VARCHAR IS NULL OR list_contains(from_json($states, '["VARCHAR"]'), status))
     AND ($queue::VARCHAR IS NULL OR queue = $queue)
+    AND ($priority::VARCHAR IS NULL OR priority = $priority)
+    AND ($tenant::VARCHAR IS NULL OR tenant = $tenant)
     AND ($node::VARCHAR IS NULL OR node = $node)
+    AND ($failure::VARCHAR IS NULL OR failure_class = $failure)
+    AND ($poison::BOOLEAN IS NULL OR poison = $poison)
+    AND ($id_glob::VARCHAR IS NULL OR job_id GLOB $id_glob)
+    AND ($since::TIMESTAMPTZ IS NULL OR submitted_at >= $since)
+    AND ($until::TIMESTAMPTZ IS NULL OR submitted_at < $until)
+    AND (
+        $labels::VARCHAR IS NULL
+        OR list_has_all(
+            map_entries(labels), from_json($labels, '[{"key": "VARCHAR", "value": "VARCHAR"}]')
+        )
+    );
+
+-- name: jobs -- Jobs that a filter takes, the newest first, from a job number on downward.
+FROM jobs_matching
+WHERE ($before::BIGINT IS NULL OR job_no < $before)
 ORDER BY job_no DESC
+LIMIT $limit::BIGINT;
+
+-- name: job_ids -- Ids of the jobs that a filter takes, as `jobs`.
+SELECT job_no, job_id, status
+FROM jobs_matching
+WHERE ($before::BIGINT IS NULL OR job_no < $before)
+ORDER BY job_no DESC
+LIMIT $limit::BIGINT;
+
+-- name: jobs_counted -- How many jobs a filter takes, by status.
+SELECT status, count(*) AS jobs
+FROM jobs_matching
+GROUP BY status
+ORDER BY jobs DESC, status;
+
+-- name: failures_grouped -- Why have the jobs that a filter takes failed? Numbers count as one.
+SELECT
+    coalesce(failure_class, '') AS failure_class,
+    poison,
+    regexp_replace(coalesce(failure_reason, ''), '\b[0-9]+\b', '#', 'g') AS reason,
+    count(*) AS jobs,
+    max(ended_at) AS last_at,
+    arg_max(job_id, job_no) AS example
+FROM jobs_matching
+GROUP BY ALL
+ORDER BY jobs DESC, last_at DESC
 LIMIT $limit::BIGINT;
 
 -- name: jobs_like -- The job with this id or number, or else at most two whose ids begin with it.

@@ -13,7 +13,7 @@ import duckdb
 
 from projections.errors import StoreBusy, StoreUnusable
 
-FOLD_VERSION = 1
+FOLD_VERSION = 2
 """Counts changes of what the rows mean; a file of another version is set aside and made anew."""
 WAL_BYTES_MAX = 128 * 2**20
 """The write-ahead log is folded into the file at this size, if idle time has not done so before."""

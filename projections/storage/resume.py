@@ -24,6 +24,9 @@ SETTLED_SQL = (
 )
 """Whether no further fact is expected of a job: `HotJob.settled` in SQL."""
 
+_INSTANTS = frozenset({"not_before", "deadline", "last_seen", "circuit_until"})
+"""Columns that are instants, beside those whose names end in `_at`."""
+
 RowStruct = TypeVar("RowStruct", JobRow, NodeRow)
 
 
@@ -92,7 +95,7 @@ def _stored(
 
 
 def _column(field: msgspec.structs.FieldInfo) -> str:
-    is_instant = field.name.endswith("_at") or field.name in {"not_before", "deadline", "last_seen"}
+    is_instant = field.name.endswith("_at") or field.name in _INSTANTS
     return f"epoch_us({field.name}) AS {field.name}" if is_instant else field.name
 
 

@@ -1,6 +1,6 @@
 """The bus in memory: for tests and whole-system simulations."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 
 import anyio
@@ -8,11 +8,13 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
-from events.subjects import Subject
+from events.subjects import Filter, Subject
 from services.background import background
 from services.bus.answering import Answer, answer
-from services.bus.port import Command, Handler, Request
+from services.bus.listening import Mailbox
+from services.bus.port import BACKLOG_MAX, Command, Handler, Message, Request
 from services.errors import LogUnavailable
+from services.log.memory import matcher
 
 _MESSAGE_ID = "Nats-Msg-Id"
 _TRACEPARENT = "traceparent"
@@ -42,6 +44,9 @@ class MemoryBus:
 
     def __init__(self) -> None:
         self._servers: dict[str, list[_Server]] = {}
+        self._listeners: list[tuple[Callable[[str], bool], Mailbox]] = []
+        self.up_since_s: float | None = 0.0
+        """See the port; set by who plays an outage."""
 
     async def request(
         self,
@@ -87,6 +92,27 @@ class MemoryBus:
             finally:
                 for subject, server in mine.items():
                     self._servers[subject].remove(server)
+
+    async def say(self, subject: str, body: bytes) -> None:
+        """Send a plain message, as any client of a server, or the server itself, could."""
+        await checkpoint()
+        for wanted, mailbox in self._listeners:
+            if wanted(subject):
+                mailbox.put(Message(subject, body))
+
+    @asynccontextmanager
+    async def listen(
+        self, wanted: Filter, *, backlog_max: int = BACKLOG_MAX
+    ) -> AsyncGenerator[AsyncIterator[Message]]:
+        """Iterate over plain messages as they come; see the port."""
+        await checkpoint()
+        listener = (matcher((wanted,)), Mailbox(backlog_max))
+        self._listeners.append(listener)
+        try:
+            async with aclosing(listener[1].messages()) as messages:
+                yield messages
+        finally:
+            self._listeners.remove(listener)
 
 
 class MemoryInbox:

@@ -1,19 +1,21 @@
 """The bus on NATS: requests, micro services, and the work queue of durable commands."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 
 import anyio
+import nats.errors
 import nats.micro
 import structlog
 from anyio.abc import TaskGroup
 from nats.micro.request import Request as ServiceRequest
 from nats.micro.service import EndpointConfig, ServiceConfig
 
-from events.subjects import Subject
+from events.subjects import Filter, Subject
 from services.background import background
-from services.bus.answering import INTERNAL_ERROR, answer
-from services.bus.port import Command, Handler, Request
+from services.bus.answering import INTERNAL_ERROR, Answer, answer
+from services.bus.listening import Mailbox
+from services.bus.port import BACKLOG_MAX, Command, Handler, Message, Request
 from services.errors import LogUnavailable
 from services.log.jetstream.connection import Connection
 from services.log.jetstream.puller import Opened, Pull, Raw
@@ -27,12 +29,15 @@ BATCH_MAX = 500
 """Most commands handed over at once."""
 ACK_WAIT_S = 30.0
 """A command that is not acknowledged within this comes again."""
+WAITING_MAX = 10_000
+"""Requests that wait for their turn to be answered beyond which new ones are refused."""
 UNACKNOWLEDGED_MAX = 10_000
 """Commands handed out and not acknowledged beyond which no more come."""
 
 _MESSAGE_ID = "Nats-Msg-Id"
 _TRACEPARENT = "traceparent"
 _ERROR = "Nats-Service-Error"
+_ERROR_CODE = "Nats-Service-Error-Code"
 _NS = 1_000_000_000
 _log = structlog.get_logger(__name__)
 
@@ -55,7 +60,7 @@ class NatsBus:
         reply, reply_headers = await self._connection.ask(
             subject, body, timeout_s=timeout_s, headers=headers
         )
-        error = reply_headers.get(_ERROR)
+        error = reply_headers.get(_ERROR.lower())
         if error is not None:
             raise LogUnavailable(f"{subject}: {error}")
         return reply
@@ -66,57 +71,99 @@ class NatsBus:
     ) -> AsyncGenerator[None]:
         """Answer requests on these subjects as a NATS micro service; see the port."""
         limiter = anyio.CapacityLimiter(concurrency_max)
-        async with background() as tasks:
+        async with background() as tasks, AsyncExitStack() as stack:
             service = await nats.micro.add_service(  # pyright: ignore[reportUnknownMemberType] # its **kwargs
                 self._connection.client, ServiceConfig(name=name, version=SERVICE_VERSION)
             )
             try:
                 for subject, handler in endpoints.items():
-                    served = _Endpoint(handler, tasks, limiter)
+                    served = _Endpoint(self._connection, handler, tasks, limiter)
                     await service.add_endpoint(
                         EndpointConfig(
-                            name=subject.replace(".", "-"), subject=subject, handler=served.take
+                            name=subject.replace(".", "-"), subject=subject, handler=_taken_over
                         )
                     )
+                    stack.enter_context(self._connection.taking_over(subject, served.take))
                 yield
             finally:
                 with anyio.CancelScope(shield=True):
                     if self._connection.connected:
                         await service.stop()
 
+    @property
+    def up_since_s(self) -> float | None:
+        """Since when messages get through; see the port."""
+        return self._connection.up_since_s
+
+    @asynccontextmanager
+    async def listen(
+        self, wanted: Filter, *, backlog_max: int = BACKLOG_MAX
+    ) -> AsyncGenerator[AsyncIterator[Message]]:
+        """Iterate over plain messages as they come; see the port."""
+        mailbox = Mailbox(backlog_max)
+
+        def take(subject: bytes, _reply: bytes, body: bytes, _block: bytes | None) -> None:
+            mailbox.put(Message(subject.decode("utf-8", "replace"), body))
+
+        async with self._connection.listen(wanted, take), aclosing(mailbox.messages()) as messages:
+            with suppress(nats.errors.Error):  # it broke just now: subscribed anew when it is back
+                await self._connection.client.flush()
+            yield messages
+
 
 class _Endpoint:
     """Takes requests as they come and answers a bounded number of them at once."""
 
-    def __init__(self, handler: Handler, tasks: TaskGroup, limiter: anyio.CapacityLimiter) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        handler: Handler,
+        tasks: TaskGroup,
+        limiter: anyio.CapacityLimiter,
+    ) -> None:
+        self._connection = connection
         self._handler = handler
         self._tasks = tasks
         self._limiter = limiter
+        self._waiting = 0
 
-    async def take(self, request: ServiceRequest) -> None:
-        """Start to answer; wait while too many are being answered."""
-        task = object()
-        await self._limiter.acquire_on_behalf_of(task)
-        self._tasks.start_soon(self._answer, request, task)
+    def take(self, subject: bytes, reply: bytes, body: bytes, block: bytes | None) -> None:
+        """Start to answer."""
+        headers = parse_headers(block)
+        request = Request(
+            subject.decode("utf-8", "replace"),
+            body,
+            headers.get(_MESSAGE_ID.lower()),
+            headers.get(_TRACEPARENT),
+        )
+        if self._waiting >= WAITING_MAX:
+            self._reply(reply.decode(), Answer(b"", f"busy: {WAITING_MAX} requests wait already"))
+            return
+        self._waiting += 1
+        self._tasks.start_soon(self._answer, request, reply.decode())
 
-    async def _answer(self, request: ServiceRequest, task: object) -> None:
+    async def _answer(self, request: Request, reply: str) -> None:
+        """Answer in turn; one who wants no answer is served all the same."""
         try:
-            headers = request.headers or {}
-            result = await answer(
-                self._handler,
-                Request(
-                    request.subject,
-                    request.data,
-                    headers.get(_MESSAGE_ID),
-                    headers.get(_TRACEPARENT),
-                ),
-            )
-            if result.error is None:
-                await request.respond(result.body)
-            else:
-                await request.respond_error(str(INTERNAL_ERROR), result.error)
+            async with self._limiter:
+                result = await answer(self._handler, request)
         finally:
-            self._limiter.release_on_behalf_of(task)
+            self._waiting -= 1
+        self._reply(reply, result)
+
+    def _reply(self, to: str, result: Answer) -> None:
+        allowed = self._connection.payload_bytes_max
+        if len(result.body) > allowed:
+            result = Answer(b"", f"the answer has {len(result.body)} bytes; allowed: {allowed}")
+        headers = None
+        if result.error is not None:
+            headers = {_ERROR: result.error, _ERROR_CODE: str(INTERNAL_ERROR)}
+        if to:
+            self._connection.send(publish(to, result.body, headers=headers))
+
+
+async def _taken_over(request: ServiceRequest) -> None:
+    raise AssertionError(f"{request.subject}: its messages go another way")
 
 
 class NatsInbox:

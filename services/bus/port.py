@@ -6,7 +6,10 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
-from events.subjects import Subject
+from events.subjects import Filter, Subject
+
+BACKLOG_MAX = 10_000
+"""Plain messages that wait for one who listens, beyond which new ones are lost."""
 
 
 class Request(Struct, frozen=True):
@@ -24,8 +27,23 @@ Handler: TypeAlias = Callable[[Request], Awaitable[bytes]]
 answer."""
 
 
+class Message(Struct, frozen=True):
+    """One plain message: nobody keeps it, nobody waits for an answer."""
+
+    subject: str
+    body: bytes
+
+
 class Bus(Protocol):
-    """Ask and answer."""
+    """Ask and answer, and hear what is said."""
+
+    @property
+    def up_since_s(self) -> float | None:
+        """Since when messages get through, in seconds of the event loop; None: they do not.
+
+        What was said before is lost, and that somebody was silent before means nothing.
+        """
+        ...
 
     async def request(
         self,
@@ -46,6 +64,16 @@ class Bus(Protocol):
         Every process that serves the same `name` shares the load. Discoverable as a NATS micro
         service. A handler that raises answers with an error and is logged; it never ends the
         service.
+        """
+        ...
+
+    def listen(
+        self, wanted: Filter, *, backlog_max: int = BACKLOG_MAX
+    ) -> AbstractAsyncContextManager[AsyncIterator[Message]]:
+        """Iterate over plain messages as they come, from when the context is entered.
+
+        At most once: what is said while the line is down, or while `backlog_max` messages wait to
+        be taken, is lost. Goes on after reconnects. Raises LogUnavailable when the line is closed.
         """
         ...
 

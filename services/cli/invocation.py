@@ -1,8 +1,8 @@
 """One call of the command line: what it talks to, how it answers, and how it ends."""
 
 import os
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from pathlib import Path
@@ -21,8 +21,9 @@ CLIENT = "ffrtmp"
 """Name under which commands connect; services have their own."""
 COMMAND_CONNECT_S = 3.0
 """How long a person waits for a server that does not answer."""
-SERVICE_CONNECT_S = 30.0
-"""How long a service waits for its server, which may still be recovering."""
+SERVICE_CONNECT_S = 5.0
+"""How often a service says that it waits for its server, which may be away or still recovering."""
+CONNECT_AGAIN_S = 0.5
 CONNECTION_FILE = "connection.json"
 """In the data directory: where the fleet of the running `ffrtmp up` is."""
 
@@ -153,6 +154,30 @@ def over_nats(url: str, name: str) -> "AbstractAsyncContextManager[Backbone]":
     """Open the backbone that a NATS server has."""
     from services.log.jetstream.backbone import open_backbone  # noqa: PLC0415 - not for --help
 
-    return open_backbone(
-        url, name=name, wait_s=COMMAND_CONNECT_S if name == CLIENT else SERVICE_CONNECT_S
-    )
+    return open_backbone(url, name=name, wait_s=COMMAND_CONNECT_S)
+
+
+@asynccontextmanager
+async def over_nats_at_last(url: str, name: str) -> "AsyncGenerator[Backbone]":
+    """Open the backbone that a NATS server has, however long it takes to come.
+
+    Raises ConfigurationError when it refuses the credentials, or is another's server.
+    """
+    import anyio  # noqa: PLC0415 - not for --help
+    import structlog  # noqa: PLC0415 - not for --help
+
+    from services.errors import LogUnavailable  # noqa: PLC0415 - not for --help
+    from services.log.jetstream.backbone import open_backbone  # noqa: PLC0415 - not for --help
+
+    log = structlog.get_logger()
+    async with AsyncExitStack() as stack:
+        while True:
+            opening = open_backbone(url, name=name, wait_s=SERVICE_CONNECT_S)
+            try:
+                backbone = await stack.enter_async_context(opening)
+            except LogUnavailable as error:
+                log.warning("nats.awaited", error=str(error))
+                await anyio.sleep(CONNECT_AGAIN_S)
+            else:
+                break
+        yield backbone

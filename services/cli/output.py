@@ -41,7 +41,11 @@ def console(*, stderr: bool = False) -> "Console":
 
 
 def show_table(
-    columns: Sequence[str], rows: Sequence[Sequence[object]], *, spare: Sequence[str] = ()
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    spare: Sequence[str] = (),
+    stderr: bool = False,
 ) -> None:
     """Print rows under headings; columns whose heading begins with `>` are right-aligned.
 
@@ -50,7 +54,7 @@ def show_table(
     from rich.table import Table  # noqa: PLC0415 - 100 ms, only for who prints tables
     from rich.text import Text  # noqa: PLC0415 - 100 ms, only for who prints tables
 
-    terminal = console()
+    terminal = console(stderr=stderr)
     if terminal.is_terminal:
         columns, rows = fitting(columns, rows, spare=spare, width=terminal.width)
     table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
@@ -65,7 +69,7 @@ def show_table(
     with terminal.capture() as printed:
         terminal.print(table)
     for line in printed.get().splitlines():
-        click.echo(line.rstrip())
+        click.echo(line.rstrip(), err=stderr)
 
 
 def fitting(

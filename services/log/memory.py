@@ -75,14 +75,20 @@ class MemoryLog:
 
     @asynccontextmanager
     async def follow(
-        self, *, after: int, filters: Sequence[Filter] = (), live: bool = True
+        self,
+        *,
+        after: int,
+        filters: Sequence[Filter] = (),
+        live: bool = True,
+        linger_s: float = 0.0,
     ) -> AsyncGenerator[AsyncIterator[Batch]]:
         """Iterate over batches of events above `after`; see the port."""
         await checkpoint()
         if after > len(self._stored):
             raise SequenceGap(self._name, len(self._stored) + 1, after)
         until = None if live else len(self._stored)
-        async with aclosing(self._batches(after, matcher(filters), until)) as batches:
+        events = self._batches(after, matcher(filters), until, linger_s=linger_s)
+        async with aclosing(events) as batches:
             yield batches
 
     async def put(self, subject: str, body: bytes) -> int:
@@ -93,7 +99,12 @@ class MemoryLog:
         return seq
 
     async def _batches(
-        self, position: int, wanted: Callable[[str], bool], until: int | None
+        self,
+        position: int,
+        wanted: Callable[[str], bool],
+        until: int | None,
+        *,
+        linger_s: float,
     ) -> AsyncGenerator[Batch]:
         while until is None or position < until:
             grown = self._grown
@@ -101,6 +112,8 @@ class MemoryLog:
             if batch:
                 await checkpoint()
                 yield batch
+                if linger_s and position == len(self._stored):
+                    await anyio.sleep(linger_s)
             elif position == len(self._stored) and until is None:
                 await grown.wait()
 

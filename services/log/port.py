@@ -63,13 +63,20 @@ class EventLog(Protocol):
         ...
 
     def follow(
-        self, *, after: int, filters: Sequence[Filter] = (), live: bool = True
+        self,
+        *,
+        after: int,
+        filters: Sequence[Filter] = (),
+        live: bool = True,
+        linger_s: float = 0.0,
     ) -> AbstractAsyncContextManager[AsyncIterator[Batch]]:
         """Iterate over batches of all events above `after`, then of new ones as they come.
 
         No filter is the whole stream: then sequences are checked to be contiguous, and SequenceGap
         is raised at a hole. `live=False` ends at what was last when it began. A batch is never
-        empty. Survives server
-        restarts: nothing is skipped, nothing comes twice.
+        empty. Survives server restarts: nothing is skipped, nothing comes twice.
+
+        With `linger_s`, a reader that has everything looks again only so much later: many events
+        then cost it, and the server, no more than one. 0: each event comes as soon as it is there.
         """
         ...

@@ -4,12 +4,10 @@ The server holds the lock of its data directory for as long as it lives, also wh
 killed; it gets SIGTERM from the kernel when its owner dies. So one store never has two servers.
 """
 
-from services.nats_server.files import CONNECTED, DISCONNECTED, Access, ServerSettings
+from services.nats_server.files import Access, ServerSettings
 from services.nats_server.server import NatsServer, server_binary
 
 __all__ = [
-    "CONNECTED",
-    "DISCONNECTED",
     "Access",
     "NatsServer",
     "ServerSettings",

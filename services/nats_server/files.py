@@ -8,14 +8,13 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from events import subjects
+
 PAYLOAD_BYTES_MAX = 2**20
 LOG_BYTES_MAX = 16 * 2**20
 LOG_LINES_MAX = 50
 """How far back in the log a fatal line may be."""
 ACCOUNT = "FFRTMP"
-CONNECTED = "ffrtmp.sys.connected"
-DISCONNECTED = "ffrtmp.sys.disconnected"
-"""Where the server tells of clients that came and went: JSON with `client.name`."""
 
 
 class ServerSettings(Struct, frozen=True, kw_only=True):
@@ -112,11 +111,11 @@ accounts {{
     imports: [
       {{
         stream: {{ account: SYS, subject: "$SYS.ACCOUNT.{ACCOUNT}.CONNECT" }}
-        to: "{CONNECTED}"
+        to: "{subjects.CONNECTED}"
       }}
       {{
         stream: {{ account: SYS, subject: "$SYS.ACCOUNT.{ACCOUNT}.DISCONNECT" }}
-        to: "{DISCONNECTED}"
+        to: "{subjects.DISCONNECTED}"
       }}
     ]
   }}

@@ -9,14 +9,13 @@ WAITING_BATCHES_MAX = 4
 
 
 class Intake:
-    """Gathers events until there are enough, or the first of them has waited long enough.
+    """Holds events until the writer is ready for them, or there are enough.
 
     Nothing that was put in is lost by cancelling who waits.
     """
 
-    def __init__(self, *, batch_events_max: int, batch_s: float) -> None:
+    def __init__(self, *, batch_events_max: int) -> None:
         self._batch_events_max = batch_events_max
-        self._batch_s = batch_s
         self._events: Batch = []
         self._changed = anyio.Event()
 
@@ -34,7 +33,7 @@ class Intake:
         """
         while not self._events:
             await self._changed.wait()
-        with anyio.move_on_after(max(self._batch_s, gather_s)):
+        with anyio.move_on_after(gather_s):
             while len(self._events) < self._batch_events_max:
                 await self._changed.wait()
         batch = self._events[: self._batch_events_max]

@@ -102,7 +102,8 @@ class Projector:
         intake = self._intake()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._write, intake, self._store.apply)
-            async with ledger.follow(after=self.position) as batches:
+            linger_s = self._settings.batch_s
+            async with ledger.follow(after=self.position, linger_s=linger_s) as batches:
                 async for batch in batches:
                     await intake.put(batch)
 
@@ -115,7 +116,8 @@ class Projector:
         after, filters = self.telemetry_position, subjects.TELEMETRY
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._write, intake, self._store.apply_telemetry)
-            async with telemetry.follow(after=after, filters=filters) as batches:
+            linger_s = self._settings.batch_s
+            async with telemetry.follow(after=after, filters=filters, linger_s=linger_s) as batches:
                 async for batch in batches:
                     await intake.put(batch)
 
@@ -160,7 +162,7 @@ class Projector:
 
     def _intake(self) -> Intake:
         settings = self._settings
-        return Intake(batch_events_max=settings.batch_events_max, batch_s=settings.batch_s)
+        return Intake(batch_events_max=settings.batch_events_max)
 
 
 async def run_projector(

@@ -6,6 +6,7 @@ lose races, never jobs.
 
 from collections.abc import Iterable, Sequence
 from functools import reduce
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.abc
@@ -14,7 +15,6 @@ from events import subjects
 from events.codec import Recorded
 from events.ids import JobId, NodeId
 from events.job import Assigned, Retried
-from events.node import Assignment, Registered
 from events.state.job import INITIAL, Waiting, evolve
 from services.backbone import Backbone
 from services.clock import Clock, Pen
@@ -24,12 +24,15 @@ from services.log.persist import append, persistently
 from services.log.port import Batch, Entry, Outcome
 from services.scheduler.deciders.job import RetryPolicy
 from services.scheduler.placement import Choice, place
+from services.scheduler.state.ranking import initial_policy
 from services.scheduler.state.world import World
 from services.scheduler.telling import Told
 from services.scheduler.upkeep import timers
-from services.scheduler.upkeep.dependencies import dependency_drafts
-from services.scheduler.upkeep.liveness import Liveness
+from services.scheduler.upkeep.keeper import Upkeep
 from services.scheduler.upkeep.timers import Draft
+
+if TYPE_CHECKING:
+    from events.node import Assignment
 
 TICK_S = 0.25
 """How often time-outs are looked at."""
@@ -41,7 +44,7 @@ class Scheduler:
     def __init__(
         self, backbone: Backbone, settings: SchedulerSettings, *, clock: Clock, pen: Pen
     ) -> None:
-        self.world = World(aging_s_per_weight=settings.aging_s_per_weight)
+        self.world = World(initial_policy(settings))
         self._backbone = backbone
         self._ledger = backbone.ledger
         self._settings = settings
@@ -53,9 +56,11 @@ class Scheduler:
             crashes_max=settings.crashes_max,
         )
         self._wake = anyio.Event()
+        self._folded = anyio.Event()
+        self._ends = False
         self._ticked = False
         self._told = Told(self.world, self._ledger, clock=clock, pen=pen)
-        self._liveness = Liveness(self.world, settings, clock=clock, pen=pen)
+        self._upkeep = Upkeep(self.world, backbone, settings, clock=clock, pen=pen)
 
     async def follow(
         self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
@@ -72,10 +77,29 @@ class Scheduler:
                 if not begun and self.world.seq >= goal:
                     task_status.started()
                 self._wake.set()
+                self._folded.set()
+                self._folded = anyio.Event()
+
+    async def reach(self, seq: int) -> None:
+        """Wait until the world has everything up to `seq`."""
+        while self.world.seq < seq:
+            await self._folded.wait()
+
+    def begin(self) -> None:
+        """Prepare to decide, on a world that has all that this scheduler ever appended."""
+        self.world.unclaim_all()
+        self._upkeep.begin()
+        self._ends = False
+        self._wake.set()
+
+    def end(self) -> None:
+        """Let `decide` return once what it does now is done."""
+        self._ends = True
+        self._wake.set()
 
     async def listen(self) -> None:
         """Note which nodes speak."""
-        await self._liveness.listen(self._backbone.telemetry)
+        await self._upkeep.listen()
 
     async def tick(self) -> None:
         """Wake the deciding loop for what only time brings about."""
@@ -85,16 +109,17 @@ class Scheduler:
             self._wake.set()
 
     async def decide(self) -> None:
-        """Decide on what has changed, again and again, at the log's own pace."""
+        """Decide on what has changed, again and again, at the log's own pace, until `end`."""
         while True:
             await self._wake.wait()
+            if self._ends:
+                return
             self._wake = anyio.Event()
             if self._ticked:
                 self._ticked = False
-                await self._liveness.watch(self._ledger)
-                await self._append(self._timed())
-                now = self._clock.now()
-                await self._append(await dependency_drafts(self.world, self._ledger, now))
+                await self._upkeep.watch()
+                await self._append(self._upkeep.timed())
+                await self._append(await self._upkeep.dependent())
                 await self._told.repeat(self._settings.repeat_s)
             await self._append(timers.settle(self.world, self._clock.now(), self._policy))
             if await self._assign():
@@ -102,12 +127,11 @@ class Scheduler:
 
     async def _fold(self, batch: Batch) -> None:
         for recorded in batch:
-            kind = type(recorded.fact)
-            if kind is Retried:
+            if type(recorded.fact) is Retried:
                 await self._recall(recorded)
+            before = self.world.before(recorded)
             self.world.apply(recorded)
-            if kind is Registered:
-                self._liveness.registered(subjects.node_of(recorded.subject))
+            self._upkeep.apply(recorded, before)
 
     async def _recall(self, retried: Recorded) -> None:
         """Bring back the job that begins anew: the world has forgotten it at its end."""
@@ -115,14 +139,6 @@ class Scheduler:
         facts = await persistently(lambda: self._ledger.read(subject), "recalling")
         before = reduce(evolve, (fact for fact in facts if fact.seq < retried.seq), INITIAL)
         self.world.recall(subjects.job_of(subject), before)
-
-    def _timed(self) -> list[Draft]:
-        now = self._clock.now()
-        return [
-            *timers.release(self.world, now),
-            *timers.give_up(self.world, now, self._settings),
-            *timers.reject_unplaceable(self.world, now, self._settings),
-        ]
 
     async def _append(self, drafts: Sequence[Draft]) -> None:
         """Append drafts of different jobs; one that lost its race is void."""

@@ -1,25 +1,36 @@
-"""Which jobs go where, now: pure, and in the time it takes to assign them."""
+"""Which jobs go where, now: pure, and in the time it takes to assign them.
 
-import heapq
-from collections.abc import Generator
+Of the nodes that can take a job those with most left are compared by a score; each term is 0 to 1:
+
+    score = free share of the scarcest resource
+          + speed at this kind of work, as a share of the fastest of them
+          - 1 if it has a GPU and the job does not want one
+
+A node whose speed at it is not known counts as the fastest: so it is tried.
+"""
+
+from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime
-from typing import TypeAlias
+from itertools import chain
 
 from msgspec import Struct
 
 from events.ids import JobId, NodeId
 from events.job import Placement
 from events.state.job import Waiting
-from services.scheduler.state.ready import Item, Requirement
-from services.scheduler.state.weights import weight
+from services.scheduler.state.capacity import cost, minus
+from services.scheduler.state.lineup import Lineup
+from services.scheduler.state.needs import Need
+from services.scheduler.state.rooms import Remainder, Room, Rooms
+from services.scheduler.state.speed import kind_of
 from services.scheduler.state.world import World
-
-_Walk: TypeAlias = tuple[Requirement, Generator[Item, None, None]]
-_Line: TypeAlias = tuple[float, int, JobId, int]
-"""The head of a walk, as an item and the number of its walk."""
 
 PASS_JOBS_MAX = 1_000
 """Most jobs given out in one pass; the next pass follows at once."""
+COMPARED_MAX = 8
+"""Most nodes compared for one job. They are the emptiest that can: of thousands, eight of the
+emptiest are as good a choice as all of them, and cost the same in any fleet."""
 
 
 class Choice(Struct, frozen=True):
@@ -31,101 +42,124 @@ class Choice(Struct, frozen=True):
 
 
 def place(world: World, now: datetime, jobs_max: int = PASS_JOBS_MAX) -> list[Choice]:
-    """Return the best waiting job for each free slot, best first.
+    """Return the best waiting job for what is free, best first, each with its best node.
 
-    Between requirement sets the earlier order key wins; inside one, so does it. The node is the
-    one with most free slots among those that can. Changes nothing; visits only jobs it places.
+    Changes nothing, and looks at no job but those it places and the heads of their lines.
     """
-    rooms = _Rooms(world)
     choices: list[Choice] = []
-    lines: list[_Line] = []
-    walks: list[_Walk] = []
-    for requirement in world.ready.requirements():
-        if rooms.candidates(requirement):
-            walks.append((requirement, world.ready.ordered(requirement)))
-            _push_next(lines, walks, len(walks) - 1)
-    while lines and len(choices) < jobs_max:
-        _, _, job, line = heapq.heappop(lines)
-        chosen = rooms.take(walks[line][0])
-        if chosen is None:
-            continue  # nobody free can run this set: its other jobs wait too, the rest do not
-        choices.append(_choice(world, job, chosen, now))
-        _push_next(lines, walks, line)
-    for _, walk in walks:
-        walk.close()  # puts back what it took
+    if not len(world.rooms):
+        return choices
+    needs = {need: _Search(world, need) for need in world.ready.needs()}
+    world.rooms.ask(chain.from_iterable(need.capabilities for need in needs))
+    lines = [line for line in world.ready.lines() if needs[line.need].any()]
+    with closing(Lineup(world, lines)) as lineup, closing(_Trial(world.rooms)) as trial:
+        while len(choices) < jobs_max and (head := lineup.head()) is not None:
+            found = needs[head.line.need].best(head.job)
+            if found is None:
+                lineup.drop()  # nobody free can run these: others may be given out all the same
+                continue
+            choices.append(_choice(world, head.job, found, now))
+            trial.take(found.node, head.line.need)
+            lineup.take()
     return choices
 
 
-class _Room(Struct, frozen=True):
+class _Found(Struct, frozen=True):
     node: NodeId
-    free: int
-    candidates: int
+    score: float
+    speed: float
+    slots: int
+    """Free ones."""
     runner_up: str
+    candidates: int
 
 
-class _Rooms:
-    """Free slots during one pass: a heap of nodes per requirement set, emptiest node first."""
+class _Search:
+    """Looks for nodes for jobs of one need, during one pass."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, need: Need) -> None:
         self._world = world
-        self._free = dict(world.roomy)
-        self._heaps: dict[Requirement, list[tuple[int, NodeId]]] = {}
-        self._counts: dict[Requirement, int] = {}
+        self._gpu_wanted = need.wants_gpu
+        if need.avoid and not world.elsewhere(need):
+            need = need._replace(avoid=())
+        self._need = need
+        self._exhausted: bool | None = None
+        """Whether no node has room any more: a pass only takes room; None: not looked at yet."""
+        self._candidates = 0
+        """How many nodes could take one when the first was given out; 0: none was yet."""
 
-    def candidates(self, requirement: Requirement) -> int:
-        """Return how many free nodes can run jobs of this set."""
-        if requirement not in self._counts:
-            heap = [
-                (-free, node)
-                for node, free in self._free.items()
-                if requirement <= self._world.node(node).capabilities
-            ]
-            heapq.heapify(heap)
-            self._heaps[requirement] = heap
-            self._counts[requirement] = len(heap)
-        return self._counts[requirement]
+    def any(self) -> bool:
+        """Tell whether any node can take one."""
+        if self._exhausted is None:
+            self._exhausted = not self._world.rooms.fitting(self._need, 1)
+        return not self._exhausted
 
-    def take(self, requirement: Requirement) -> _Room | None:
-        """Take a slot of the emptiest node that can; None: there is none left."""
-        heap = self._heaps[requirement]
-        node = self._emptiest(heap)
-        if node is None:
+    def best(self, job: JobId) -> _Found | None:
+        """Return the best node for `job`; None: none has room left."""
+        nodes = [] if self._exhausted else self._world.rooms.fitting(self._need, COMPARED_MAX)
+        if not nodes:
+            self._exhausted = True
             return None
-        heapq.heappop(heap)
-        free = self._free[node]
-        runner_up = self._emptiest(heap) or ""
-        self._free[node] = free - 1
-        if free > 1:
-            heapq.heappush(heap, (1 - free, node))
-        return _Room(node, free, self._counts[requirement], runner_up)
+        self._candidates = self._candidates or self._world.rooms.count(self._need)
+        scores = self._scores(job, nodes)
+        by_score = sorted(range(len(nodes)), key=lambda at: -scores[at][0])
+        best = by_score[0]
+        node, left = nodes[best]
+        runner_up = nodes[by_score[1]][0] if len(nodes) > 1 else ""
+        return _Found(node, *scores[best], left.free.slots, runner_up, self._candidates)
 
-    def _emptiest(self, heap: list[tuple[int, NodeId]]) -> NodeId | None:
-        """Return the node at the head, once the head is true; None: none has a slot left."""
-        while heap:
-            seen, node = heap[0]
-            free = self._free[node]
-            if -seen == free:
-                return node
-            # another set took slots there meanwhile
-            heapq.heapreplace(heap, (-free, node)) if free else heapq.heappop(heap)
-        return None
+    def _scores(
+        self, job: JobId, nodes: Sequence[tuple[NodeId, Remainder]]
+    ) -> Sequence[tuple[float, float]]:
+        """Return score and speed of each node for the job."""
+        state = self._world.job(job)
+        assert isinstance(state, Waiting)
+        kind = kind_of(state.terms.spec)
+        speeds = [self._world.speeds.of(node, kind) for node, _ in nodes]
+        fastest = max(speeds)
+        return [
+            (
+                left.free_share
+                + (speed / fastest if speed else 1.0)
+                - (left.gpu and not self._gpu_wanted),
+                speed,
+            )
+            for (_, left), speed in zip(nodes, speeds, strict=True)
+        ]
 
 
-def _push_next(lines: list[_Line], walks: list[_Walk], line: int) -> None:
-    head = next(walks[line][1], None)
-    if head is not None:
-        heapq.heappush(lines, (*head, line))
+class _Trial:
+    """Takes room of nodes on trial: `close` gives all of it back."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._before: dict[NodeId, Room] = {}
+
+    def take(self, node: NodeId, need: Need) -> None:
+        """Take what such a job takes of the node."""
+        room = self._rooms.get(node)
+        assert room is not None, "chosen for its room"
+        self._before.setdefault(node, room)
+        free = minus(room.free, cost(need, room.hardware_only))
+        self._rooms.set(node, room._replace(free=free) if free.slots > 0 else None)
+
+    def close(self) -> None:
+        """Give everything back."""
+        for node, room in self._before.items():
+            self._rooms.set(node, room)
 
 
-def _choice(world: World, job: JobId, room: _Room, now: datetime) -> Choice:
+def _choice(world: World, job: JobId, found: _Found, now: datetime) -> Choice:
     state = world.job(job)
     assert isinstance(state, Waiting)
     terms = state.terms
     placement = Placement(
-        weight=weight(terms.queue, terms.priority),
+        weight=world.ranking.weight(terms.queue, terms.priority),
         waited_s=max(0.0, round((now - terms.submitted_at).total_seconds(), 3)),
-        candidates=room.candidates,
-        free=room.free,
-        runner_up=room.runner_up,
+        candidates=found.candidates,
+        free=found.slots,
+        runner_up=found.runner_up,
+        score=round(found.score, 3),
+        speed=round(found.speed, 3),
     )
-    return Choice(job, room.node, placement)
+    return Choice(job, found.node, placement)

@@ -4,6 +4,7 @@ An attempt goes: taken into a slot, `Started` appended against the fence, run, o
 end appended, its files promoted. Whatever happens, it leaves its slot and this book exactly once.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeAlias, assert_never
@@ -30,7 +31,10 @@ from events.job import (
 from events.node import Action, Assignment
 from events.spec import Engine
 from services.clock import Clock
+from services.config import Timeouts
 from services.contain import contained
+from services.worker.guard.ending import Verdict, fact_of
+from services.worker.guard.guard import Guard
 from services.worker.journal import Journal
 from services.worker.outcomes import Outcome, Outcomes
 from services.worker.port import Broken, Executor, Made, Result, Work
@@ -42,6 +46,8 @@ _log = structlog.get_logger()
 HELD_CHECK_S = 15.0
 """How often a paused attempt looks whether it still has its job; one that runs learns it when it
 ends. It is the time after which a silent node's attempts are given to others."""
+REVIEWED_MAX = 16
+"""Jobs read from the log at once when all attempts are reviewed."""
 
 Key: TypeAlias = tuple[JobId, int]
 """A job and its attempt."""
@@ -57,6 +63,7 @@ class Tools(Struct, frozen=True, kw_only=True):
     outcomes: Outcomes
     promoter: Promoter
     teller: Teller
+    timeouts: Timeouts = Timeouts()
 
 
 class _Attempt:
@@ -68,8 +75,10 @@ class _Attempt:
         self.expected = assignment.seq
         """Sequence of the job's last fact as this worker knows it."""
         self.scope = anyio.CancelScope()
-        self.ended_by: Canceled | AttemptLost | None = None
-        """What was asked of it; None: it ends by itself."""
+        self.ended_by: Canceled | AttemptLost | AttemptFailed | None = None
+        """What was asked of it, or what it did too much of; None: it ends by itself."""
+        self.void = False
+        """Whether its job was taken from it: then nothing more can be said of it."""
         self.paused_at_s: float | None = None
         """Since when it stands still, on the monotonic clock; None: it runs."""
 
@@ -94,6 +103,9 @@ class Attempts:
         self._open: set[Key] = set()
         self._closed = anyio.Event()
         self._draining = False
+        self._refusing = ""
+        self._guard = Guard(tools.timeouts, tools.clock)
+        tasks.start_soon(self._guard.run)
 
     @property
     def running(self) -> int:
@@ -107,8 +119,26 @@ class Attempts:
 
     @property
     def free(self) -> int:
-        """How many slots may be filled now."""
-        return max(0, self.slots - len(self._in_slots))
+        """How many slots may be filled now; none while new work is refused."""
+        return 0 if self._refusing else max(0, self.slots - len(self._in_slots))
+
+    @property
+    def refusing(self) -> str:
+        """Why new work is refused for now; empty: it is not."""
+        return self._refusing
+
+    def refuse(self, reason: str) -> None:
+        """Decline what is new, for this reason, until `accept`; what runs goes on."""
+        assert reason, "a refusal says why"
+        if self._refusing != reason:
+            self._refusing = reason
+            self._changed()
+
+    def accept(self) -> None:
+        """Take new work again."""
+        if self._refusing:
+            self._refusing = ""
+            self._changed()
 
     def take(self, assignments: Sequence[Assignment]) -> None:
         """Put new assignments into slots, decline what does not fit; known ones change nothing."""
@@ -123,10 +153,14 @@ class Attempts:
                 fact: JobFact = Started(node=node, attempt=assignment.attempt)
                 self._put(attempt, fact, partial(self._begun, attempt))
             else:
-                reason = "draining" if self._draining else f"all {self._slots} slots are taken"
-                fact = Declined(node=node, attempt=assignment.attempt, reason=reason)
+                fact = Declined(node=node, attempt=assignment.attempt, reason=self._no_room())
                 self._put(attempt, fact, partial(self._declined, attempt))
         self._changed()
+
+    def _no_room(self) -> str:
+        if self._draining:
+            return "draining"
+        return self._refusing or f"all {self._slots} slots are taken"
 
     def signal(self, job: JobId, attempt: int, action: Action) -> None:
         """Do what is asked of an attempt."""
@@ -159,6 +193,7 @@ class Attempts:
             return
         if self._executor(attempt).pause(attempt.work):
             attempt.paused_at_s = self._tools.clock.monotonic_s()
+            self._guard.pause(attempt.work)
             self._put(attempt, Paused(attempt=attempt.work.attempt), partial(self._noted, attempt))
             self._tasks.start_soon(self._watch_paused, attempt, attempt.paused_at_s)
             if self._draining:
@@ -166,39 +201,72 @@ class Attempts:
 
     async def _watch_paused(self, attempt: _Attempt, since_s: float) -> None:
         """End an attempt that was given up while it stands still: nobody would resume it."""
-        work = attempt.work
         while attempt.paused_at_s == since_s and attempt.key in self._in_slots:
-            if not await self._tools.outcomes.holds(work.job, work.attempt):
-                cause = LossCause.NODE_LOST
-                lost = AttemptLost(node=self._tools.node, attempt=work.attempt, cause=cause)
-                self._end(attempt, lost)
-                return
-            await anyio.sleep(HELD_CHECK_S)
+            if not await self._ended_as_void(attempt):
+                await anyio.sleep(HELD_CHECK_S)
+
+    async def review(self) -> int:
+        """End all attempts that hold their job no more; return how many.
+
+        So it is when this node was given up meanwhile: their jobs are with others, and whatever
+        they would come to is void. Waits for as long as the log cannot be read.
+        """
+        limiter = anyio.CapacityLimiter(REVIEWED_MAX)
+        ended = 0
+
+        async def look(attempt: _Attempt) -> None:
+            nonlocal ended
+            async with limiter:
+                ended += await self._ended_as_void(attempt)
+
+        async with anyio.create_task_group() as tasks:
+            for attempt in list(self._in_slots.values()):
+                tasks.start_soon(look, attempt)
+        return ended
+
+    async def _ended_as_void(self, attempt: _Attempt) -> bool:
+        """End an attempt that holds its job no more, without a word; tell whether it was ended."""
+        work = attempt.work
+        if await self._tools.outcomes.holds(work.job, work.attempt):
+            return False
+        if attempt.key not in self._in_slots or attempt.void:
+            return False
+        _log.info("attempt.void", job=work.job, attempt=work.attempt)
+        attempt.void = True
+        attempt.scope.cancel()
+        return True
 
     def _resume(self, attempt: _Attempt) -> None:
         if attempt.paused_at_s is None or attempt.ended_by is not None:
             return
         self._executor(attempt).resume(attempt.work)
+        self._guard.resume(attempt.work)
         paused_s = self._tools.clock.monotonic_s() - attempt.paused_at_s
         attempt.paused_at_s = None
         fact = Resumed(attempt=attempt.work.attempt, paused_s=paused_s)
         self._put(attempt, fact, partial(self._noted, attempt))
 
-    async def drain(self, within_s: float) -> None:
+    async def drain(self, within_s: float | None) -> None:
         """Take nothing new; let attempts finish in time, hand back the others.
 
-        A paused one is handed back at once: it will not finish.
+        None: they have all the time they need, until a later call says otherwise. A paused one is
+        handed back at once: it will not finish.
         """
         self._draining = True
         self._changed()
         for attempt in list(self._in_slots.values()):
             if attempt.paused_at_s is not None:
                 self._hand_back(attempt)
-        with anyio.move_on_after(within_s):
+        with anyio.move_on_after(math.inf if within_s is None else within_s):
             await self._all_closed()
         for attempt in list(self._in_slots.values()):
             self._hand_back(attempt)
         await self._all_closed()
+
+    def reopen(self) -> None:
+        """Take new work again, after a `drain` that was called off."""
+        self._draining = False
+        self._changed()
 
     def _hand_back(self, attempt: _Attempt) -> None:
         number = attempt.work.attempt
@@ -207,10 +275,19 @@ class Attempts:
 
     async def _all_closed(self) -> None:
         while self._open:
-            self._closed = anyio.Event()
+            if self._closed.is_set():
+                self._closed = anyio.Event()
             await self._closed.wait()
 
-    def _end(self, attempt: _Attempt, fact: Canceled | AttemptLost) -> None:
+    def _overstepped(self, attempt: _Attempt, verdict: Verdict) -> None:
+        """End an attempt that its guard found stalled, late, or using too much."""
+        node, number = self._tools.node, attempt.work.attempt
+        _log.info("attempt.ended", job=attempt.work.job, attempt=number, verdict=str(verdict))
+        fact = fact_of(attempt.work, node, verdict)
+        assert not isinstance(fact, Completed), "a verdict ends what has not"
+        self._end(attempt, fact)
+
+    def _end(self, attempt: _Attempt, fact: Canceled | AttemptLost | AttemptFailed) -> None:
         if attempt.ended_by is None:
             attempt.ended_by = fact
         attempt.scope.cancel()
@@ -237,43 +314,36 @@ class Attempts:
     async def _run(self, attempt: _Attempt) -> None:
         result = await self._execute(attempt, self._executor(attempt))
         self._leave_slot(attempt)
-        self._put(attempt, self._fact(attempt, result), partial(self._over, attempt, result))
+        if attempt.void:
+            self._over(attempt, result, None)
+            return
+        fact = self._fact(attempt, result)
+        self._tools.journal.conclude(attempt.work, fact)
+        self._put(attempt, fact, partial(self._over, attempt, result))
 
     async def _execute(self, attempt: _Attempt, executor: Executor) -> Result | None:
         """Return what became of the attempt; None: it was ended on request."""
         work = attempt.work
         result: Result | None = None
         voice = self._tools.teller.voice(work.job, work.attempt)
+        report = self._guard.enter(work, executor, voice, partial(self._overstepped, attempt))
 
         async def run() -> Result:
             if attempt.leaves_files:
                 self._tools.journal.begin(work)
-            return await executor.run(work, voice)
+            return await executor.run(work, report)
 
         with attempt.scope:
             result = await contained(run, _bug)
+        result = self._guard.leave(work, result)
         await self._tools.teller.hush(voice)
         return result
 
     def _fact(self, attempt: _Attempt, result: Result | None) -> JobFact:
-        node, number = self._tools.node, attempt.work.attempt
-        match result:
-            case Made(files=files, stats=stats):
-                return Completed(node=node, attempt=number, files=files, stats=stats)
-            case Broken():
-                return AttemptFailed(
-                    node=node,
-                    attempt=number,
-                    failure=result.failure,
-                    message=result.message,
-                    exit_status=result.exit_status,
-                    stats=result.stats,
-                )
-            case None:
-                assert attempt.ended_by is not None, "an attempt ends by itself or on request"
-                return attempt.ended_by
-            case _:
-                assert_never(result)
+        if result is not None:
+            return fact_of(attempt.work, self._tools.node, result)
+        assert attempt.ended_by is not None, "an attempt ends by itself or on request"
+        return attempt.ended_by
 
     def _over(self, attempt: _Attempt, result: Result | None, seq: int | None) -> None:
         """Promote or discard the files, now that the end is in the log or the attempt is void."""

@@ -7,42 +7,81 @@ to measure, so everything here that reads runs in a thread.
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, cast
 
+import anyio
 import gpustat
 import psutil
 import pynvml
 from anyio import to_thread
+from msgspec import Struct
 
 from events.node import Gpu, Hardware
 from events.telemetry import GpuLoad
-from services.worker.port import Load
+from services.worker.port import Disk, Load
 
 MIB = 2**20
 """gpustat counts memory in these."""
+SENSORS_S = 2.0
+"""A heartbeat waits no longer for disks and GPUs."""
 
 
 class LoadReader:
     """Reads the load again and again; each reading's CPU share counts from the one before."""
 
-    def __init__(self, work_dir: Path) -> None:
-        self._work_dir = work_dir
+    def __init__(self, work_dir: Path, output_root: Path) -> None:
+        self._directories = (work_dir, output_root)
         self._cpu = cpu_s()
+        self._sensed = _Sensed()
+        self._limiter = anyio.CapacityLimiter(1)
+        self._sensing = False
+        """A thread is at it: sensors that hang cost one, and not one more each time."""
 
     async def read(self) -> Load:
-        """Return the load now; takes about 100 ms for each GPU, without holding the loop."""
+        """Return the load now; takes about 100 ms for each GPU, without holding the loop.
+
+        Disks and GPUs that do not answer within `SENSORS_S` are as they were: a file system that
+        hangs must not make the node seem dead.
+        """
         busy_s, total_s = cpu_s()
         spent_s = total_s - self._cpu[1]
         percent = 100.0 * (busy_s - self._cpu[0]) / spent_s if spent_s > 0 else 0.0
         self._cpu = (busy_s, total_s)
-        gpus, disk = await to_thread.run_sync(lambda: (_query(), _disk(self._work_dir)))
+        await self._look()
         return Load(
             cpu_percent=min(100.0, max(0.0, percent)),
             memory_free_bytes=psutil.virtual_memory().available,
-            disk_free_bytes=disk[1],
-            gpus=tuple(gpu_load(gpu) for gpu in gpus),
+            disk_free_bytes=self._sensed.disks[0].free_bytes if self._sensed.disks else 0,
+            disks=self._sensed.disks,
+            gpus=self._sensed.gpus,
         )
+
+    async def _look(self) -> None:
+        if self._sensing:
+            return
+        self._sensing = True
+        with anyio.move_on_after(SENSORS_S):
+            self._sensed = await to_thread.run_sync(
+                self._sense, abandon_on_cancel=True, limiter=self._limiter
+            )
+
+    def _sense(self) -> "_Sensed":
+        try:
+            return _Sensed(
+                tuple(Disk(str(each), _disk(each)[1]) for each in self._directories),
+                tuple(gpu_load(gpu, sessions) for gpu, sessions in _query_with_sessions()),
+            )
+        finally:
+            self._sensing = False
+
+
+class _Sensed(Struct, frozen=True):
+    """What only a thread can read."""
+
+    disks: tuple[Disk, ...] = ()
+    gpus: tuple[GpuLoad, ...] = ()
 
 
 async def read_hardware(work_dir: Path, ffmpeg_version: str) -> Hardware:
@@ -73,7 +112,7 @@ def gpu_made(gpu: Reading) -> Gpu:
     )
 
 
-def gpu_load(gpu: Reading) -> GpuLoad:
+def gpu_load(gpu: Reading, encoder_sessions: int | None = None) -> GpuLoad:
     """Return how busy a GPU is; a lost one tells nothing."""
     utilization = _number(gpu, "utilization.gpu")
     memory = _number(gpu, "memory.used")
@@ -83,6 +122,7 @@ def gpu_load(gpu: Reading) -> GpuLoad:
         memory_used_bytes=None if memory is None else int(memory) * MIB,
         temperature_c=_number(gpu, "temperature.gpu"),
         power_w=_number(gpu, "power.draw"),
+        encoder_sessions=encoder_sessions,
     )
 
 
@@ -97,6 +137,15 @@ class _Card(Protocol):
     entry: Reading
 
 
+class _Nvml(Protocol):
+    """The part of `pynvml` that is asked beside gpustat; its parameters have no types."""
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> object: ...  # noqa: N802 - NVIDIA's
+    def nvmlDeviceGetEncoderStats(  # noqa: N802 - NVIDIA's
+        self, handle: object
+    ) -> tuple[int, int, int]: ...
+
+
 def _query() -> Sequence[Reading]:
     """Return all GPUs; none when there is no driver, or it does not answer."""
     try:
@@ -104,6 +153,34 @@ def _query() -> Sequence[Reading]:
     except pynvml.NVMLError:
         return ()
     return [card.entry for card in cards]
+
+
+def _query_with_sessions() -> list[tuple[Reading, int | None]]:
+    """Return all GPUs, each with the hardware encodes that run on it."""
+    readings = _query()
+    if not readings:
+        return []
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return [(reading, None) for reading in readings]
+    try:
+        return [(each, _sessions(int(_number(each, "index") or 0))) for each in readings]
+    finally:
+        with suppress(pynvml.NVMLError):
+            pynvml.nvmlShutdown()
+
+
+def _sessions(index: int) -> int | None:
+    """Return how many hardware encodes run on a GPU; None: its driver does not tell.
+
+    Source: NVML, nvmlDeviceGetEncoderStats; gpustat does not ask for it.
+    """
+    nvml = cast(_Nvml, pynvml)
+    try:
+        return nvml.nvmlDeviceGetEncoderStats(nvml.nvmlDeviceGetHandleByIndex(index))[0]
+    except pynvml.NVMLError:
+        return None
 
 
 def cpu_s() -> tuple[float, float]:

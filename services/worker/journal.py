@@ -1,7 +1,13 @@
-"""What a worker must remember over its own death: its epoch, and which attempts it had begun.
+"""What a worker must remember over its own death: its epoch, its attempts, and how they ended.
 
 One small file each below the work directory, written before the attempt begins and removed when
-nothing of it is left to do.
+nothing of it is left to do; beside it, written before the log is told, how the attempt ended. So a
+worker that dies while the log is away tells the end when it is back, and an encode that was done is
+not done again.
+
+Only files of attempts in here are ever removed from the output root. Its other `….attempt-N` files
+may belong to living workers of any node: a node whose work directory was lost leaves its own behind
+for somebody to remove.
 """
 
 import os
@@ -9,11 +15,28 @@ from datetime import datetime
 from pathlib import Path
 
 import msgspec
+import structlog
+from msgspec import Struct
 
 from events.ids import JobId
+from events.job import AttemptFailed, Completed, JobFact
 from services.worker.port import Work
 
 _SUFFIX = ".json"
+_ENDING_SUFFIX = ".ending"
+_log = structlog.get_logger()
+
+
+class Ending(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How an attempt ended; one of the two is set."""
+
+    completed: Completed | None = None
+    failed: AttemptFailed | None = None
+
+    @property
+    def fact(self) -> Completed | AttemptFailed | None:
+        """The fact that tells it."""
+        return self.completed or self.failed
 
 
 class Journal:
@@ -24,8 +47,8 @@ class Journal:
         self._attempts = work_dir / "attempts"
         self._attempts.mkdir(parents=True, exist_ok=True)
 
-    def next_epoch(self, now: datetime) -> int:
-        """Return a number above that of every earlier start of this node.
+    def next_epoch(self, now: datetime, above: int = 0) -> int:
+        """Return a number above `above` and that of every earlier start of this node.
 
         It is the time in seconds, or one more than the last: so it grows also when the work
         directory was lost, and when the clock was set back.
@@ -34,7 +57,7 @@ class Journal:
             last = int(self._epoch_file.read_text())
         except (FileNotFoundError, ValueError):
             last = 0
-        epoch = max(last + 1, int(now.timestamp()))
+        epoch = max(last + 1, above + 1, int(now.timestamp()))
         _replace(self._epoch_file, str(epoch).encode())
         return epoch
 
@@ -42,8 +65,38 @@ class Journal:
         """Remember that files of this attempt may exist from now on."""
         _replace(self._path(work), msgspec.json.encode(work))
 
+    def conclude(self, work: Work, fact: JobFact) -> None:
+        """Remember how an attempt in the journal ended by itself, before the log is told.
+
+        Without this a restart could not tell it, which costs no more than the attempt: so an error
+        of the disk is logged, and the end is told as usual. Does nothing for any other attempt, or
+        for an end that was asked for: the scheduler knows of it.
+        """
+        match fact:
+            case Completed():
+                ending = Ending(completed=fact)
+            case AttemptFailed():
+                ending = Ending(failed=fact)
+            case _:
+                return
+        if not self._path(work).exists():
+            return
+        try:
+            _replace(self._path(work, _ENDING_SUFFIX), msgspec.json.encode(ending))
+        except OSError as error:
+            _log.exception("journal.ending_not_kept", job=work.job, error=str(error))
+
+    def ending(self, work: Work) -> Completed | AttemptFailed | None:
+        """Return how the attempt ended; None: it had not, or it is not known."""
+        try:
+            content = self._path(work, _ENDING_SUFFIX).read_bytes()
+            return msgspec.json.decode(content, type=Ending).fact
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
     def end(self, work: Work) -> None:
         """Forget the attempt: nothing of it is left to do."""
+        self._path(work, _ENDING_SUFFIX).unlink(missing_ok=True)
         self._path(work).unlink(missing_ok=True)
 
     def unfinished(self) -> list[Work]:
@@ -56,8 +109,8 @@ class Journal:
                 path.unlink(missing_ok=True)  # torn by a crash before the attempt began
         return found
 
-    def _path(self, work: Work) -> Path:
-        return self._attempts / f"{JobId(work.job)}.{work.attempt}{_SUFFIX}"
+    def _path(self, work: Work, suffix: str = _SUFFIX) -> Path:
+        return self._attempts / f"{JobId(work.job)}.{work.attempt}{suffix}"
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -26,6 +26,10 @@ class NoExecutor:
     def resume(self, work: Work) -> None:
         """Do nothing; nothing is ever stopped."""
 
+    async def usage(self, work: Work) -> None:
+        """Return None: nothing runs."""
+        del work
+
     async def promote(self, work: Work, made: Made) -> None:
         """Do nothing: there are no files."""
 

@@ -19,6 +19,10 @@ class NoopExecutor:
     def resume(self, work: Work) -> None:
         """Do nothing; nothing is ever stopped."""
 
+    async def usage(self, work: Work) -> None:
+        """Return None: nothing runs."""
+        del work
+
     async def promote(self, work: Work, made: Made) -> None:
         """Do nothing; there are no files."""
         del work, made

@@ -89,11 +89,14 @@ class Outcomes:
         ]
         results = await append(self._ledger, entries, "reporting outcomes")
         for outcome, result in zip(outcomes, results, strict=True):
-            settled = await self._again(outcome) if isinstance(result, Conflict) else result
+            settled = await self.settle(outcome) if isinstance(result, Conflict) else result
             outcome.then(settled)
 
-    async def _again(self, outcome: Outcome) -> int | None:
-        """Append to the newer version while the attempt still holds the job."""
+    async def settle(self, outcome: Outcome) -> int | None:
+        """Append to the job as it is, while the attempt still holds it; return the sequence.
+
+        None: it was superseded. The outcome is not called back.
+        """
         for _ in range(TRIES_MAX):
             state = await persistently(lambda: load_job(self._ledger, outcome.job), "reading a job")
             if _is_winner(state, outcome):

@@ -46,6 +46,17 @@ class Report(Protocol):
         """Tell what the attempt's process printed."""
         ...
 
+    def expects(self, length_s: float | None) -> None:
+        """Tell how many seconds will be made, once that is known; None: nobody can know."""
+        ...
+
+    def finishing(self) -> None:
+        """Tell that nothing more is made: what there is gets closed, looked at and kept.
+
+        From now on no progress is expected; telling it again changes nothing.
+        """
+        ...
+
 
 class Made(Struct, frozen=True, kw_only=True):
     """The attempt's files lie under their attempt paths, whole."""
@@ -64,6 +75,19 @@ class Broken(Struct, frozen=True, kw_only=True):
 
 
 Result: TypeAlias = Made | Broken
+
+
+class Usage(Struct, frozen=True, kw_only=True):
+    """What an attempt uses of its node, measured just now."""
+
+    memory_bytes: int = 0
+    """Resident memory of all its processes; what they share counts for each."""
+    cpu_s: float = 0.0
+    """CPU time its processes have taken so far."""
+    disk_bytes: int = 0
+    """Size of the files it has made so far."""
+    written_ns: int = 0
+    """When one of these was last written to, by the file system's clock; 0: there is none."""
 
 
 class Executor(Protocol):
@@ -89,6 +113,10 @@ class Executor(Protocol):
         """Let a stopped attempt go on; nothing happens to one that is not stopped."""
         ...
 
+    async def usage(self, work: Work) -> Usage | None:
+        """Measure what runs of the attempt, without holding the loop; None: nothing does."""
+        ...
+
     async def promote(self, work: Work, made: Made) -> None:
         """Give the attempt's files their final names; doing it again does nothing."""
         ...
@@ -96,6 +124,13 @@ class Executor(Protocol):
     async def discard(self, work: Work) -> None:
         """Remove whatever files the attempt has left; doing it again does nothing."""
         ...
+
+
+class Disk(Struct, frozen=True):
+    """Where the worker works or writes."""
+
+    path: str
+    free_bytes: int
 
 
 class Load(Struct, frozen=True, kw_only=True):
@@ -106,6 +141,9 @@ class Load(Struct, frozen=True, kw_only=True):
     memory_free_bytes: int = 0
     """What can be had without swapping."""
     disk_free_bytes: int = 0
+    """Of the work directory's file system."""
+    disks: tuple[Disk, ...] = ()
+    """Free room where it works and where it writes; empty: not known."""
     gpus: tuple[GpuLoad, ...] = ()
 
 
@@ -119,3 +157,5 @@ class Machine(Struct, frozen=True, kw_only=True):
     """Reads the load now; must not raise for a sensor that is missing."""
     address: str = ""
     version: str = ""
+    fingerprint: str = ""
+    """Tells this machine and work directory from any other; empty: not known."""

@@ -18,6 +18,7 @@ from services.log.entity import load_job
 from services.log.persist import append, persistently
 from services.log.port import Entry, EventLog
 from services.worker.journal import Journal
+from services.worker.outcomes import Outcome, Outcomes
 from services.worker.port import Executor, Made, Work
 
 TRIES_MAX = 16
@@ -28,11 +29,14 @@ _log = structlog.get_logger()
 class Promoter:
     """Promotes winners of one node, and clears up after an earlier worker of it."""
 
-    def __init__(self, ledger: EventLog, pen: Pen, node: NodeId, journal: Journal) -> None:
+    def __init__(
+        self, ledger: EventLog, pen: Pen, node: NodeId, *, journal: Journal, outcomes: Outcomes
+    ) -> None:
         self._ledger = ledger
         self._pen = pen
         self._node = node
         self._journal = journal
+        self._outcomes = outcomes
 
     async def promote(self, work: Work, executor: Executor, made: Made) -> None:
         """Rename the files, say so in the log, and forget the attempt.
@@ -58,7 +62,15 @@ class Promoter:
             self._journal.end(work)
 
     async def clear_up(self, work: Work, executor: Executor) -> None:
-        """Settle an attempt of an earlier worker: promote the winner, discard any other."""
+        """Settle an attempt of an earlier worker: promote the winner, discard any other.
+
+        One that had ended while the log was away is told first, if it still has the job.
+        """
+        ending = self._journal.ending(work)
+        if ending is not None:
+            outcome = Outcome(work.job, work.attempt, ending, 0, _nobody)
+            told = await self._outcomes.settle(outcome) is not None
+            _log.info("attempt.ended_before", job=work.job, attempt=work.attempt, told=told)
         state = await self._load(work)
         if not _won(state, work):
             _log.info("attempt.cleared", job=work.job, attempt=work.attempt)
@@ -90,6 +102,10 @@ async def _succeeds(step: Callable[[], Awaitable[None]]) -> bool:
         return True
 
     return await contained(whole, lambda _: False)
+
+
+def _nobody(_: int | None) -> None:
+    """Wait for nothing: who settles an outcome itself needs no call back."""
 
 
 def _won(state: JobState, work: Work) -> TypeGuard[Ended]:

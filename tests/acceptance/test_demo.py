@@ -22,5 +22,6 @@ def test_the_demo_finds_everything_as_it_should_be(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert "== All is as it should be" in done.stdout
+    assert "== Killing the worker of demo-survivor in mid-encode: kill -9" in done.stdout
     made = [path for path in (tmp_path / "kept").rglob("*") if path.suffix in {".mp4", ".webm"}]
-    assert len(made) >= 7
+    assert len(made) >= 8

@@ -12,16 +12,10 @@ import msgspec
 import pytest
 
 import services.nats_server.server as launching
+from events import subjects
 from services.errors import ConfigurationError, LogUnavailable
 from services.log.jetstream.connection import connect
-from services.nats_server import (
-    CONNECTED,
-    DISCONNECTED,
-    Access,
-    NatsServer,
-    ServerSettings,
-    server_binary,
-)
+from services.nats_server import Access, NatsServer, ServerSettings, server_binary
 from tests.waiting import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.nats]
@@ -222,7 +216,8 @@ class TestConnectionEvents:
             seen.append((subject.decode(), json.loads(body)["client"]["name"]))
 
         async def told() -> bool:
-            return {(CONNECTED, "worker/n1"), (DISCONNECTED, "worker/n1")} <= set(seen)
+            wanted = (subjects.CONNECTED, subjects.DISCONNECTED)
+            return {(subject, "worker/n1") for subject in wanted} <= set(seen)
 
         async with (
             NatsServer(settings) as server,

@@ -118,6 +118,31 @@ async def test_a_child_started_wrongly_is_given_up_and_says_why(tmp_path: Path) 
 
 
 @pytest.mark.anyio
+async def test_a_child_that_leaves_in_order_stays_away_and_the_others_go_on(
+    tmp_path: Path,
+) -> None:
+    watch = Watch()
+    leaver = ChildSpec(
+        name="worker",
+        argv=(sys.executable, "-c", "print('drained')"),
+        again="ffrtmp worker --node-id n1",
+    )
+    stays = python("scheduler", DEAF, drain_s=0.1)
+    async with supervised(tmp_path, [stays, leaver], watch=watch) as group:
+        await watch.until(lambda seen: any(s.state is ChildState.STOPPED for s in seen))
+        pid = group.statuses()[0].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await watch.until(lambda seen: seen[-1].restarts == 1 and seen[-1].pid is not None)
+        kept, left = group.statuses()
+    assert (kept.state, kept.restarts) == (ChildState.RUNNING, 1)
+    assert (left.state, left.restarts, left.exit) == (ChildState.STOPPED, 0, "exit status 0")
+    assert (left.again, left.last_lines) == ("ffrtmp worker --node-id n1", ("drained",))
+    stopped = [status.name for status in watch.changes if status.state is ChildState.STOPPED]
+    assert stopped == ["worker", "scheduler"]
+
+
+@pytest.mark.anyio
 async def test_stages_start_in_order_and_drain_in_reverse(tmp_path: Path) -> None:
     watch, farewells = Watch(), tmp_path / "farewells"
     stages = [
@@ -223,6 +248,35 @@ async def main():
         print("drained", flush=True)
 lifecycle.run_until_signalled(main, drain_s=0.2)
 """
+
+
+WAITING = """
+from contextlib import asynccontextmanager
+import anyio
+from services import lifecycle
+@asynccontextmanager
+async def within():
+    print("waiting", flush=True)
+    await anyio.sleep_forever()
+    yield
+async def main(_):
+    print("never", flush=True)
+lifecycle.serve_until_signalled(within, main, drain_s=60)
+"""
+
+
+def test_a_signal_ends_a_service_that_still_waits_for_what_it_stands_on() -> None:
+    service = subprocess.Popen(
+        [sys.executable, "-c", WAITING],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+    )
+    assert service.stdout is not None
+    with service.stdout:
+        assert service.stdout.readline() == "waiting\n"
+        service.send_signal(signal.SIGTERM)
+        assert (service.wait(DEADLINE_S), service.stdout.read()) == (0, "")
 
 
 @pytest.mark.parametrize(

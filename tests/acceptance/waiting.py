@@ -17,6 +17,11 @@ async def until(holds: Callable[[], bool], *, deadline_s: float = DEADLINE_S) ->
             await anyio.sleep(POLL_S)
 
 
+async def outlast(seconds: float) -> None:
+    """Let time pass that is itself what is tested: an outage, a pause."""
+    await anyio.sleep(seconds)
+
+
 def until_blocking(holds: Callable[[], bool], *, deadline_s: float = DEADLINE_S) -> None:
     """Return once `holds()` does. Raises TimeoutError after the deadline."""
     end_s = time.monotonic() + deadline_s

@@ -1,6 +1,6 @@
 """`make bench`: measures, prints one JSON document, and keeps it under ops/bench/results/.
 
-python -m tests.bench [NAME ...]      names: drain, latency, encode, projection, log
+python -m tests.bench [NAME ...]      names: drain, latency, encode, scheduling
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any
 
 import anyio
 
-from tests.bench import pipeline
+from tests.bench import bench_scheduling, pipeline
 
 RESULTS = Path(__file__).resolve().parents[2] / "ops" / "bench" / "results"
 
@@ -25,6 +25,7 @@ MEASURES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "latency-100ms": lambda: pipeline.latency("100ms"),
     "latency-always": lambda: pipeline.latency("always"),
     "encode": pipeline.encode,
+    "scheduling": bench_scheduling.scheduling,
 }
 
 

@@ -9,13 +9,15 @@ import pytest
 from msgspec import Struct
 
 from services.backbone import Backbone
-from services.bus.memory import MemoryInbox
+from services.bus.memory import MemoryBus, MemoryInbox
 from services.bus.nats import NatsInbox
 from services.bus.port import Inbox
+from services.errors import LogUnavailable
 from services.log.jetstream.backbone import backbone_on
 from services.log.jetstream.connection import Connection, connect
 from services.log.jetstream.log import JetStreamLog, open_log
 from services.log.jetstream.streams import LEDGER, LogSettings
+from services.log.jetstream.wire import publish
 from services.log.memory import MemoryLog
 from services.memory import memory_backbone
 from services.nats_server import NatsServer
@@ -60,6 +62,22 @@ class World:
         else:
             assert isinstance(self.backbone.ledger, MemoryLog)
             await self.backbone.ledger.put(subject, body)
+
+    async def say(self, subject: str, body: bytes) -> None:
+        """Send a plain message as any client of the server could."""
+        if self._server is not None:
+            async with connect(self._server.url, name="stranger") as connection:
+                connection.send(publish(subject, body))
+                await connection.client.flush()
+        else:
+            assert isinstance(self.backbone.bus, MemoryBus)
+            await self.backbone.bus.say(subject, body)
+
+    async def settled(self) -> None:
+        """Wait until what was said so far has arrived here: the server answers in order."""
+        if self._server is not None:
+            with pytest.raises(LogUnavailable):
+                await self.backbone.bus.request("ffrtmp.nobody", b"")
 
 
 @pytest.fixture(

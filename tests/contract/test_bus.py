@@ -1,8 +1,8 @@
 import anyio
 import pytest
 
-from events.subjects import Subject
-from services.bus.port import Bus, Command, Request
+from events.subjects import Filter, Subject
+from services.bus.port import Bus, Command, Message, Request
 from services.errors import LogUnavailable
 from tests.contract.conftest import World
 
@@ -124,6 +124,66 @@ class TestRequests:
         with pytest.raises(KeyError, match="mine"):
             async with bus.serve("echo", {ECHO: echo}):
                 raise KeyError("mine")
+
+
+SAID = Filter("said.*")
+
+
+class TestListening:
+    async def test_what_is_said_on_wanted_subjects_comes_in_its_order(self, world: World) -> None:
+        bus = world.backbone.bus
+        expected = [Message(f"said.s{number % 3}", b"%d" % number) for number in range(30)]
+        got: list[Message] = []
+        with anyio.fail_after(10):
+            async with bus.listen(SAID) as messages:
+                for number in range(30):
+                    await world.say(f"said.s{number % 3}", b"%d" % number)
+                    await world.say("ffrtmp.other", b"no")
+                async for message in messages:
+                    got.append(message)
+                    if len(got) == 30:
+                        break
+        assert got == expected
+
+    async def test_all_who_listen_hear_it(self, world: World) -> None:
+        bus = world.backbone.bus
+        with anyio.fail_after(10):
+            async with bus.listen(SAID) as one, bus.listen(SAID) as other:
+                await world.say("said.x", b"hear")
+                assert [await anext(one), await anext(other)] == [Message("said.x", b"hear")] * 2
+
+    async def test_one_who_waits_is_woken(self, world: World) -> None:
+        got: list[bytes] = []
+
+        async def listen(*, task_status: anyio.abc.TaskStatus[None]) -> None:
+            async with world.backbone.bus.listen(SAID) as messages:
+                task_status.started()
+                async for message in messages:
+                    got.append(message.body)
+                    if len(got) == 2:
+                        return
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(listen)
+                await world.say("said.a", b"1")
+                await world.say("said.b", b"2")
+        assert got == [b"1", b"2"]
+
+    async def test_of_too_many_that_wait_the_later_ones_are_lost(self, world: World) -> None:
+        with anyio.fail_after(10):
+            async with world.backbone.bus.listen(SAID, backlog_max=3) as messages:
+                for number in range(9):
+                    await world.say("said.x", b"%d" % number)
+                await world.settled()
+                early = [(await anext(messages)).body for _ in range(3)]
+                await world.say("said.x", b"9")
+                assert [*early, (await anext(messages)).body] == [b"0", b"1", b"2", b"9"]
+
+    async def test_the_line_is_up_since_a_time_in_the_past(self, bus: Bus) -> None:
+        since_s = bus.up_since_s
+        assert since_s is not None
+        assert since_s <= anyio.current_time()
 
 
 async def received(world: World, count: int) -> list[Command]:

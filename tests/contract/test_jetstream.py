@@ -301,6 +301,41 @@ async def test_a_service_is_discoverable(connection: Connection, verb: str) -> N
         assert [endpoint["subject"] for endpoint in answer["endpoints"]] == [subject]
 
 
+async def test_an_answer_that_no_message_can_hold_is_an_error(connection: Connection) -> None:
+    async def long(request: Request) -> bytes:
+        return b"x" * (connection.payload_bytes_max + 1)
+
+    bus = NatsBus(connection)
+    subject = Subject("ffrtmp.api.long")
+    async with bus.serve("long", {subject: long}):
+        with pytest.raises(LogUnavailable, match="the answer has 1048577 bytes; allowed: 1048576"):
+            await bus.request(subject, b"", timeout_s=30.0)
+
+
+async def test_who_waits_for_an_answer_learns_at_once_that_the_connection_broke(
+    server: NatsServer, connection: Connection
+) -> None:
+    asked = anyio.Event()
+
+    async def never(request: Request) -> bytes:
+        asked.set()
+        await anyio.sleep_forever()
+        return request.body
+
+    bus = NatsBus(connection)
+    subject = Subject("ffrtmp.api.never")
+    async with bus.serve("never", {subject: never}), anyio.create_task_group() as tasks:
+
+        async def ask() -> None:
+            with anyio.fail_after(20), pytest.raises(LogUnavailable, match="broke while waiting"):
+                await bus.request(subject, b"", timeout_s=60.0)
+
+        tasks.start_soon(ask)
+        await asked.wait()
+        await server.kill()
+        await server.start()
+
+
 async def test_a_service_answers_again_after_a_restart_of_the_server(
     server: NatsServer, connection: Connection
 ) -> None:

@@ -243,6 +243,29 @@ class TestFollow:
                         break
         assert seen == list(range(1, 11))
 
+    async def test_one_who_lingers_takes_many_at_once_and_misses_none(self, log: EventLog) -> None:
+        batches_seen = 0
+        seen: list[int] = []
+
+        async def write() -> None:
+            for _ in range(100):
+                await log.append([entry("a")])
+            await log.append([entry("a") for _ in range(2_500)])
+
+        with anyio.fail_after(60):
+            async with (
+                anyio.create_task_group() as tasks,
+                log.follow(after=0, linger_s=0.5) as batches,
+            ):
+                tasks.start_soon(write)
+                async for batch in batches:
+                    batches_seen += 1
+                    seen += [recorded.seq for recorded in batch]
+                    if len(seen) == 2_600:
+                        break
+        assert seen == list(range(1, 2_601))
+        assert batches_seen < 50
+
     async def test_it_waits_for_the_first_event(self, log: EventLog) -> None:
         seen: Batch = []
 

@@ -5,9 +5,10 @@ is `kill -9`: whatever the process does next ends it, and nothing more of it rea
 """
 
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from random import Random
+from typing import TypeVar
 
 import anyio
 from msgspec import Struct
@@ -16,7 +17,10 @@ from events.node import Assignments
 from events.subjects import Filter, Subject
 from services.backbone import Backbone
 from services.errors import Conflict, LogUnavailable
+from services.lease.port import Grant, Lease
 from services.log.port import Batch, Entry, EventLog, Outcome
+
+T = TypeVar("T")
 
 
 class Crash(BaseException):
@@ -66,6 +70,8 @@ class Line:
         self.dead = anyio.Event()
         self._whole = anyio.Event()
         self._whole.set()
+        self._moving = anyio.Event()
+        self._moving.set()
 
     def kill(self) -> None:
         """End the process that uses this line, wherever it is."""
@@ -77,6 +83,22 @@ class Line:
         await anyio.sleep(for_s)
         self._whole.set()
 
+    async def freeze(self, for_s: float) -> None:
+        """Let the process stand still for a while; what it has begun reaches the log then.
+
+        As for one that is stopped between its last look at the clock and its write to the socket.
+        """
+        self._moving = anyio.Event()
+        try:
+            await anyio.sleep(for_s)
+        finally:
+            self._moving.set()
+
+    async def moving(self) -> None:
+        """Wait, whoever cancels meanwhile, until the process does not stand still."""
+        with anyio.CancelScope(shield=True):
+            await self._moving.wait()
+
     def check(self) -> None:
         """Raise Crash when the process is dead, LogUnavailable while the line is cut."""
         if self.dead.is_set():
@@ -85,8 +107,9 @@ class Line:
             raise LogUnavailable("the line is cut")
 
     async def restored(self) -> None:
-        """Wait until the line is whole."""
+        """Wait until the line is whole, and the process moves."""
         await self._whole.wait()
+        await self.moving()
 
     def backbone(self, common: Backbone) -> Backbone:
         """Return the common streams as they look over this line."""
@@ -96,6 +119,7 @@ class Line:
             logs=FaultyLog(common.logs, self),
             inbox=common.inbox,
             bus=common.bus,
+            lease=FaultyLease(common.lease, self),
         )
 
 
@@ -111,7 +135,9 @@ class FaultyLog:
         await self._before()
         lost = [self._is_lost(entry) for entry in entries]
         kept = [entry for entry, gone in zip(entries, lost, strict=True) if not gone]
-        outcomes = await self._inner.append(kept)
+        with anyio.CancelScope(shield=True):
+            await self._line.moving()
+            outcomes = await self._inner.append(kept)
         self._dice.met["conflict"] += sum(isinstance(outcome, Conflict) for outcome in outcomes)
         await self._after()
         told = iter(outcomes)
@@ -133,12 +159,19 @@ class FaultyLog:
 
     @asynccontextmanager
     async def follow(
-        self, *, after: int, filters: Sequence[Filter] = (), live: bool = True
+        self,
+        *,
+        after: int,
+        filters: Sequence[Filter] = (),
+        live: bool = True,
+        linger_s: float = 0.0,
     ) -> AsyncGenerator[AsyncIterator[Batch]]:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._die)
             async with (
-                self._inner.follow(after=after, filters=filters, live=live) as batches,
+                self._inner.follow(
+                    after=after, filters=filters, live=live, linger_s=linger_s
+                ) as batches,
                 aclosing(self._delayed(batches)) as delayed,
             ):
                 yield delayed
@@ -170,3 +203,43 @@ class FaultyLog:
     def _is_lost(self, entry: Entry) -> bool:
         is_told = isinstance(entry.event.data, Assignments)
         return is_told and self._dice.hits(self._dice.odds.lost, "lost")
+
+
+class FaultyLease:
+    """A `Lease` over a line."""
+
+    def __init__(self, inner: Lease, line: Line) -> None:
+        self._inner = inner
+        self._line = line
+        self._dice = line.dice
+
+    async def acquire(self, holder: str, lease_s: float) -> Grant | None:
+        return await self._over_the_line(lambda: self._inner.acquire(holder, lease_s))
+
+    async def renew(self, grant: Grant) -> Grant | None:
+        return await self._over_the_line(lambda: self._inner.renew(grant))
+
+    async def release(self, grant: Grant) -> None:
+        await self._over_the_line(lambda: self._inner.release(grant))
+
+    async def holder(self) -> str | None:
+        return await self._over_the_line(self._inner.holder)
+
+    async def freed(self, within_s: float) -> None:
+        await self._inner.freed(within_s)
+        self._line.check()
+
+    async def _over_the_line(self, call: Callable[[], Awaitable[T]]) -> T:
+        self._line.check()
+        await self._dice.dawdle()
+        if self._dice.hits(self._dice.odds.unavailable, "lease unavailable"):
+            raise LogUnavailable("nothing was stored")
+        with anyio.CancelScope(shield=True):
+            await self._line.moving()
+            self._line.check()
+            answer = await call()
+        await self._dice.dawdle()
+        self._line.check()
+        if self._dice.hits(self._dice.odds.ambiguous, "lease ambiguous"):
+            raise LogUnavailable("all was stored")
+        return answer

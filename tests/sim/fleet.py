@@ -160,15 +160,37 @@ class Fleet:
         return runs or any(self._work_dir.glob("*/attempts/*.json"))
 
     async def _scheduler_lives(self) -> None:
-        """Run a scheduler; kill it now and then, and start another."""
+        """Run a scheduler; kill, stop or freeze it now and then, and start another."""
         while True:
             line = Line(self._dice)
             backbone = line.backbone(self._common)
-            with anyio.move_on_after(self._lifetime_s()) as scope:
-                await run_scheduler(backbone, SCHEDULING, clock=self._clock, new_id=self._new_id)
-            assert scope.cancelled_caught
-            self._dice.met["scheduler crash"] += 1
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._scheduler_s_fate, line, tasks.cancel_scope)
+                try:
+                    await run_scheduler(
+                        backbone, SCHEDULING, clock=self._clock, new_id=self._new_id
+                    )
+                except* Crash:
+                    self._dice.met["scheduler crash"] += 1
+                tasks.cancel_scope.cancel()
             await anyio.sleep(self._random.uniform(0, 10))
+
+    async def _scheduler_s_fate(self, line: Line, scope: anyio.CancelScope) -> None:
+        while True:
+            await anyio.sleep(self._random.uniform(3, 20))
+            if self._dice.calm:
+                return
+            match self._random.choice(("kill", "stop", "freeze", "freeze", "cut")):
+                case "kill":
+                    line.kill()
+                case "stop":
+                    self._dice.met["scheduler stop"] += 1
+                    scope.cancel()
+                case "freeze":
+                    self._dice.met["scheduler freeze"] += 1
+                    await line.freeze(self._random.uniform(0, 8))
+                case _:
+                    await line.cut(self._random.uniform(0, 6))
 
     async def _worker_lives(self, name: str) -> None:
         """Run a worker; kill it, stop it or cut its line now and then, and start another."""
@@ -277,9 +299,6 @@ class Fleet:
             except LogUnavailable:
                 self._dice.met["asked again"] += 1
                 await anyio.sleep(1)
-
-    def _lifetime_s(self) -> float:
-        return float("inf") if self._dice.calm else self._random.uniform(5, 40)
 
     def _new_id(self) -> str:
         self._ids += 1

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from events import job as facts
 from events import subjects
+from events.cluster import LeaderElected, LeaderResigned, Policy
 from events.codec import Recorded
 from events.ids import JobId, NodeId
 from events.node import Available, Registered
@@ -217,7 +218,7 @@ def every_fact_is_lawful(ran: Ran) -> Iterator[str]:
 
 def the_world_forgets(ran: Ran) -> Iterator[str]:
     """A scheduler keeps nothing of jobs that have ended."""
-    world = World(aging_s_per_weight=60.0)
+    world = World(Policy())
     for event in ran.ledger:
         world.apply(event)
     held = sum(len(jobs) for jobs in world.held.values())
@@ -249,7 +250,44 @@ def pauses_and_resumes_alternate(ran: Ran) -> Iterator[str]:
                     pass
 
 
+def terms_count_up(ran: Ran) -> Iterator[str]:
+    """Each election is the next, and only who was elected last resigns."""
+    term, leader = 0, ""
+    for event in ran.ledger:
+        match event.fact:
+            case LeaderElected(scheduler=scheduler, term=number):
+                if number != term + 1:
+                    yield f"term {number} at {event.seq} follows {term}"
+                term, leader = number, scheduler
+            case LeaderResigned(scheduler=scheduler, term=number):
+                if (number, scheduler) != (term, leader):
+                    yield f"{scheduler} resigned from {number} at {event.seq}, in term {term}"
+            case _:
+                pass
+
+
+def one_scheduler_decides_at_a_time(ran: Ran) -> Iterator[str]:
+    """Whatever a scheduler has written, it wrote after its election and before the next one.
+
+    A fact that was on its way when its writer was deposed comes later into the log than the next
+    election; its expectation sees to it that it fits.
+    """
+    terms = [event for event in ran.ledger if isinstance(event.fact, LeaderElected)]
+    for event in ran.ledger:
+        if not event.source.startswith("scheduler/") or isinstance(event.fact, LeaderElected):
+            continue
+        reigning = [
+            term.source
+            for at, term in enumerate(terms)
+            if term.time <= event.time and all(event.time <= each.time for each in terms[at + 1 :])
+        ]
+        if event.source not in reigning:
+            yield f"{event.type} at {event.seq} is {event.source}'s while {reigning} led"
+
+
 LAWS: tuple[Law, ...] = (
+    terms_count_up,
+    one_scheduler_decides_at_a_time,
     every_job_ends_once,
     a_repeated_submission_is_the_same_job,
     attempts_follow_each_other,

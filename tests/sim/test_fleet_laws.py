@@ -8,10 +8,12 @@ import functools
 import os
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from events.cluster import LeaderElected
 from events.job import AttemptLost, Declined, Paused, Resumed, Retried, RetryScheduled
 from tests.sim.fleet import Plan, Ran, simulate
 from tests.sim.laws import LAWS
@@ -31,6 +33,12 @@ SOMETIMES = (
     "lost",
     "worker crash",
     "scheduler crash",
+    "scheduler stop",
+    "scheduler freeze",
+    "leader.elected",
+    "leader.resigned",
+    "leader.deposed",
+    "a fact from before its writer was deposed",
     "attempt.superseded",
     "attempt.cleared",
     "node.lost",
@@ -41,8 +49,8 @@ SOMETIMES = (
 
 @functools.cache
 def run(seed: int) -> Ran:
-    """Return what the run of `seed` left; every third fleet has a single scheduler."""
-    plan = Plan(seed=seed, schedulers=1 if seed % 3 == 0 else 2)
+    """Return what the run of `seed` left; fleets have one, two or three schedulers in turn."""
+    plan = Plan(seed=seed, schedulers=1 + seed % 3)
     with tempfile.TemporaryDirectory() as folder:
         ran = simulate(plan, Path(folder))
     ran.met.update(reached(ran))
@@ -59,7 +67,21 @@ def reached(ran: Ran) -> Counter[str]:
         Resumed.tag: "resume",
         Retried.tag: "retry on request",
     }
-    return Counter(names[event.type] for event in ran.ledger if event.type in names)
+    counts = Counter(names[event.type] for event in ran.ledger if event.type in names)
+    counts["a fact from before its writer was deposed"] = sum(
+        event.source.startswith("scheduler/") and event.source != leader
+        for event, leader in zip(ran.ledger, leaders(ran), strict=True)
+    )
+    return counts
+
+
+def leaders(ran: Ran) -> Iterator[str]:
+    """Yield who led when each event was stored, itself included."""
+    leader = ""
+    for event in ran.ledger:
+        if isinstance(event.fact, LeaderElected):
+            leader = event.fact.scheduler
+        yield leader
 
 
 @pytest.mark.parametrize("seed", range(SEEDS), ids=lambda seed: f"seed-{seed}")

@@ -95,6 +95,7 @@ class Stage:
             logs=common.logs,
             inbox=common.inbox,
             bus=common.bus,
+            lease=common.lease,
         )
 
     @asynccontextmanager
@@ -169,7 +170,7 @@ async def test_a_cancellation_reaches_an_attempt_the_node_never_heard_of(tmp_pat
 async def test_a_node_that_is_busier_than_it_seems_is_not_asked_again_and_again(
     tmp_path: Path,
 ) -> None:
-    stage = Stage(tmp_path, takes_s=300, slots=2)
+    stage = Stage(tmp_path, takes_s=50, slots=2)
     async with stage.scheduler(), stage.site.worker():
         await stage.submit("a", "b")
         await stage.site.until("a", Started)
@@ -181,7 +182,7 @@ async def test_a_node_that_is_busier_than_it_seems_is_not_asked_again_and_again(
         await stage.site.until("a", Completed)
         await stage.site.until("b", Completed)
     assert len(await stage.all(AttemptLost)) == 2
-    assert len(await stage.all(Declined)) == 2
+    assert len(await stage.all(Declined)) <= 2
     assert stage.site.executor.disk.drafts == set()
 
 

@@ -1,9 +1,11 @@
 import json
 
 import msgspec
+import pytest
 
 from events.requests import Problem, QueryRequest, QueryResult
 from services.bus.port import Request
+from services.cli.look.standing import standing
 from services.cli.output import fitting
 from tests.unit.cli_fleet import Recorder, run
 
@@ -29,8 +31,15 @@ NODE = {
     "node_id": "n1",
     "status": "online",
     "schedulable": True,
-    "cordoned": True,
+    "cordoned": False,
     "draining": False,
+    "ordered_by": "",
+    "order_reason": "",
+    "reason": "",
+    "refusing": "",
+    "circuit": "closed",
+    "circuit_until": None,
+    "circuit_reason": "",
     "epoch": 2,
     "slots": 4,
     "free": 3,
@@ -42,8 +51,10 @@ NODE = {
     "memory_bytes": 8_000_000_000,
     "disk_bytes": 0,
     "gpus": [],
+    "encoder_sessions": 0,
     "ffmpeg": "9.0",
-    "address": "box",
+    "address": "box:9091",
+    "fingerprint": "5f0c",
     "worker_version": "0.1.0",
     "registered_at": None,
     "last_seen": None,
@@ -51,9 +62,23 @@ NODE = {
     "memory_free_bytes": 4_000_000_000,
     "disk_free_bytes": 0,
     "seen_ms": None,
+    "until_ms": None,
 }
 NODES = QueryResult(columns=tuple(NODE), rows=(tuple(NODE.values()),))
 NOTHING = QueryResult(columns=("job_id",))
+HISTORY = QueryResult(
+    columns=("seq", "time", "change", "actor", "reason", "epoch"),
+    rows=(
+        (9, "2026-03-01T12:00:05Z", "cordoned", "ann", "new driver", None),
+        (4, "2026-03-01T12:00:00Z", "registered", None, None, "2"),
+    ),
+)
+
+
+def node(**changes: object) -> QueryResult:
+    """Return the node of the projection with these columns changed."""
+    changed = {**NODE, **changes}
+    return QueryResult(columns=tuple(changed), rows=(tuple(changed.values()),))
 
 
 class Projection(Recorder):
@@ -115,31 +140,18 @@ def test_a_cut_answer_says_so() -> None:
     assert result.stderr == "ffrtmp: only the first 1 rows; add a LIMIT or a WHERE\n"
 
 
-def test_a_list_of_jobs_filters_by_parameters_never_by_text() -> None:
-    asked = Projection(JOBS)
-    options = ("--tenant", "o'neil", "--status", "failed", "--status", "queued", "--limit", "5")
-    result = run("jobs", "list", *options, recorder=asked)
-    (query,) = asked.asked
-    assert query.params == ["o'neil", "failed", "queued"]
-    assert query.sql.endswith(
-        "FROM jobs WHERE tenant = ? AND status IN (?, ?) ORDER BY first_seq DESC LIMIT 5"
-    )
-    assert result.stdout.splitlines()[1].split() == [
-        *("j1", "✔", "completed", "live/high", "n1", "100", "%", "6.25x"),
-        *("0.5", "s", "4.0", "s", "1.5", "kB"),
-    ]
-
-
-def test_a_list_of_jobs_in_json_has_the_columns_names() -> None:
-    result = run("jobs", "list", "-o", "json", recorder=Projection(JOBS))
-    (job,) = json.loads(result.stdout)
-    assert (job["job_id"], job["size_bytes"], job["failure_class"]) == ("j1", 1500, None)
-
-
 def test_nodes_are_listed_with_what_runs_on_them() -> None:
     result = run("nodes", "list", recorder=Projection(NODES))
     words = result.stdout.splitlines()[1].split()
     assert words == ["n1", "●", "online", "1", "4", "12", "%", "9.0", "-"]
+
+
+def test_a_list_of_nodes_says_what_keeps_work_away_from_them() -> None:
+    away = node(status="lost", reason="silent for 15 s", draining=True, ordered_by="ann")
+    result = run("nodes", "list", recorder=Projection(away))
+    row = result.stdout.splitlines()[1]
+    assert row.split()[:3] == ["n1", "✖", "lost"]
+    assert row.endswith("  silent for 15 s; draining by ann")
 
 
 def test_a_node_is_described_with_its_jobs() -> None:
@@ -147,11 +159,85 @@ def test_a_node_is_described_with_its_jobs() -> None:
         columns=("job_id", "attempt", "status", "progress_percent"),
         rows=(("j1", 1, "processing", 40.0),),
     )
-    asked = Projection(NODES, running)
+    asked = Projection(NODES, running, HISTORY)
     result = run("nodes", "describe", "n1", "-o", "json", recorder=asked)
-    node = json.loads(result.stdout)
-    assert (node["node_id"], node["jobs"][0]["job_id"]) == ("n1", "j1")
-    assert [query.params for query in asked.asked] == [["n1"], ["n1", 100]]
+    shown = json.loads(result.stdout)
+    assert (shown["node_id"], shown["jobs"][0]["job_id"]) == ("n1", "j1")
+    assert [change["seq"] for change in shown["history"]] == [4, 9]
+    assert [query.params for query in asked.asked] == [["n1"], ["n1", 100], ["n1", 20]]
+
+
+def test_a_node_is_described_with_what_became_of_it() -> None:
+    away = node(
+        cordoned=True,
+        ordered_by="ann",
+        order_reason="new driver",
+        gpus=["L4"],
+        encoder_sessions=8,
+        circuit="half_open",
+        circuit_reason="8 of 10 attempts failed",
+    )
+    result = run("nodes", "describe", "n1", recorder=Projection(away, NOTHING, HISTORY))
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert lines == [
+        "node n1",
+        "state ● online",
+        "cordoned by ann: new driver",
+        "on probation, one attempt at a time: 8 of 10 attempts failed",
+        "circuit ◐ half open",
+        "slots 3 of 4 free",
+        "host box 8 x EPYC",
+        "memory 4.0 GB free of 8.0 GB",
+        "disk 0 B free of 0 B",
+        "gpus L4, 8 encodes at once each",
+        "ffmpeg 9.0",
+        "worker 0.1.0, start 2",
+        "address box:9091",
+        "fingerprint 5f0c",
+        "can codec:h264",
+        "",
+        "seq time (UTC) what by",
+        "4 2026-03-01 12:00:00 registered start 2",
+        "9 2026-03-01 12:00:05 cordoned ann new driver",
+    ]
+
+
+def test_a_list_of_nodes_leaves_removed_ones_out_unless_all_are_wanted() -> None:
+    asked = Projection(NODES, NODES)
+    run("nodes", "list", recorder=asked)
+    run("nodes", "list", "--all", recorder=asked)
+    ends = [query.sql.rpartition("FROM nodes")[2] for query in asked.asked]
+    assert ends == [" WHERE status <> 'removed' ORDER BY node_id", " ORDER BY node_id"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, ()),
+        ({"status": "lost", "reason": "silent for 15 s"}, ("silent for 15 s",)),
+        ({"cordoned": True}, ("cordoned",)),
+        ({"cordoned": True, "order_reason": "disk"}, ("cordoned: disk",)),
+        (
+            {"cordoned": True, "draining": True, "ordered_by": "ann", "order_reason": "reboot"},
+            ("draining by ann: reboot",),
+        ),
+        (
+            {"circuit": "open", "circuit_reason": "8 of 10 failed", "until_ms": 42_000.0},
+            ("circuit open for 42 s more: 8 of 10 failed",),
+        ),
+        ({"circuit": "open", "until_ms": 0.0}, ("circuit open, about to be tried again",)),
+        ({"circuit": "half_open"}, ("on probation, one attempt at a time",)),
+        ({"refusing": "disk: 1 GiB free"}, ("takes nothing new: disk: 1 GiB free",)),
+        (
+            {"cordoned": True, "refusing": "disk: full", "reason": "a twin lives"},
+            ("a twin lives", "cordoned", "takes nothing new: disk: full"),
+        ),
+    ],
+)
+def test_what_keeps_work_away_from_a_node_is_told_in_words(
+    changes: dict[str, object], words: tuple[str, ...]
+) -> None:
+    assert standing({**NODE, **changes}, 0.0) == words
 
 
 def test_an_unknown_node_is_status_one() -> None:

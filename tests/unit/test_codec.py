@@ -44,8 +44,8 @@ class TestEncode:
 
     def test_every_type_has_a_tag_with_entity_and_version(self) -> None:
         assert [tag for tag in FACT_TYPES if not tag.endswith(".v1")] == []
-        assert {tag.split(".")[0] for tag in FACT_TYPES} == {"job", "node"}
-        assert len(FACT_TYPES) == 36
+        assert {tag.split(".")[0] for tag in FACT_TYPES} == {"job", "node", "cluster"}
+        assert len(FACT_TYPES) == 42
 
 
 class TestDecode:

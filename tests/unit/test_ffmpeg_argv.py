@@ -128,6 +128,17 @@ def test_x265_is_told_its_threads_by_name() -> None:
     ]
 
 
+@pytest.mark.parametrize(("threads", "level"), [(1, 1), (2, 2), (3, 2), (4, 3), (16, 5), (99, 6)])
+def test_svt_av1_is_told_its_threads_as_a_level(threads: int, level: int) -> None:
+    got = video_options(Video(), "libsvtav1", threads)
+    assert got[-4:] == ["-svtav1-params", f"lp={level}", "-threads:v", str(threads)]
+
+
+def test_a_limit_nobody_can_hold_an_encoder_to_is_refused() -> None:
+    with pytest.raises(Unusable, match="cpu_threads cannot be enforced on encoder 'nosuch'"):
+        video_options(Video(encoder="nosuch"), "nosuch", 1)
+
+
 def test_words_an_encoder_does_not_know_are_refused_with_those_it_does() -> None:
     with pytest.raises(Unusable, match="libx264 has no preset 'p7'; allowed: ultrafast, superfast"):
         video_options(Video(preset="p7"), "libx264", None)

@@ -20,7 +20,7 @@ from events.job import (
     Started,
     Submitted,
 )
-from events.requests import Replies, Reply, SubmitJob, derive_job_id
+from events.requests import Problem, Replies, Reply, SubmitJob, derive_job_id
 from events.spec import Engine
 from events.subjects import Subject
 from services.bus.port import Request
@@ -29,7 +29,6 @@ from services.log.memory import MemoryLog
 from services.log.port import Entry
 from services.memory import memory_backbone, memory_inbox
 from services.scheduler.control.intake import Intake
-from services.scheduler.control.jobs import AT_ONCE
 from tests.fakes import LoopClock
 
 pytestmark = pytest.mark.anyio
@@ -69,8 +68,8 @@ class Desk:
         return await self.ask(subjects.API_CANCEL, body)
 
     async def ask(self, subject: Subject, body: object) -> Reply:
-        """Ask something of a job."""
-        answer = self.intake.control(AT_ONCE[subject])
+        """Ask something of a job, a node or the fleet."""
+        answer = self.intake.endpoints()[subject]
         return json.decode(await answer(Request(subject, raw(body))), type=Reply)
 
     async def running(self) -> None:
@@ -127,11 +126,23 @@ class TestSubmit:
         reply = await Desk().submit({"job_id": JOB, **waits})
         assert reply == Reply(job_id=JOB, status="pending", seq=1)
 
-    async def test_the_same_id_again_is_the_same_job(self) -> None:
+    async def test_the_same_job_again_is_a_duplicate(self) -> None:
         desk = Desk()
-        await desk.submit({"job_id": JOB})
+        await desk.submit({"job_id": JOB, "queue": "live"})
         again = await desk.submit({"job_id": JOB, "queue": "live"})
         assert again == Reply(job_id=JOB, status="queued", duplicate=True)
+        assert await desk.types() == [(JOB, SUBMITTED)]
+
+    async def test_another_job_under_the_same_id_is_refused_with_what_differs(self) -> None:
+        desk = Desk()
+        await desk.submit({"job_id": JOB, "labels": {"show": "a"}})
+        again = await desk.submit({"job_id": JOB, "queue": "live", "labels": {"show": "b"}})
+        message = (
+            "a job of this id, or idempotency key, is there already (queued) and differs in "
+            "$.queue, $.labels.show: submit this one under another, or exactly as before"
+        )
+        problem = Problem(code="job_differs", message=message, field="$.queue")
+        assert again == Reply(job_id=JOB, error=problem)
         assert await desk.types() == [(JOB, SUBMITTED)]
 
     async def test_a_repetition_is_told_how_far_the_job_is(self) -> None:
@@ -143,8 +154,11 @@ class TestSubmit:
     async def test_the_same_idempotency_key_of_a_tenant_is_the_same_job(self) -> None:
         desk = Desk()
         keyed = {"idempotency_key": "clip-7", "tenant": "acme"}
-        first, again = await desk.submit(keyed), await desk.submit({**keyed, "queue": "batch"})
+        first, again = await desk.submit(keyed), await desk.submit(keyed)
         other = await desk.submit({**keyed, "tenant": "globex"})
+        changed = await desk.submit({**keyed, "queue": "batch"})
+        assert changed.error is not None
+        assert (changed.error.code, changed.error.field) == ("job_differs", "$.queue")
         assert (first.job_id, first.duplicate) == (again.job_id, False)
         assert again.duplicate
         assert (other.job_id != first.job_id, other.duplicate) == (True, False)
@@ -211,6 +225,24 @@ class TestSubmitMany:
             Reply(job_id="a", status="queued", seq=1, duplicate=True),
         ]
 
+    async def test_another_job_under_a_known_id_is_refused_in_bulk_too(self) -> None:
+        desk = Desk()
+        await desk.submit({"job_id": "a"})
+        changed = {"job_id": "a", "queue": "live"}
+        replies = await desk.submit_many(changed, {"job_id": "b"}, {"job_id": "b"}, changed)
+        codes = [None if reply.error is None else reply.error.code for reply in replies]
+        assert codes == ["job_differs", None, None, "job_differs"]
+        assert [reply.duplicate for reply in replies] == [False, False, True, False]
+        assert await desk.types() == [("a", SUBMITTED), ("b", SUBMITTED)]
+
+    async def test_twice_in_one_bulk_with_a_difference_is_one_job_and_a_refusal(self) -> None:
+        desk = Desk()
+        replies = await desk.submit_many({"job_id": "a"}, {"job_id": "a", "priority": "high"})
+        assert (replies[0].error, replies[0].seq) == (None, 1)
+        assert replies[1].error is not None
+        assert (replies[1].error.code, replies[1].error.field) == ("job_differs", "$.priority")
+        assert await desk.types() == [("a", SUBMITTED)]
+
     async def test_a_bulk_of_nothing_valid_stores_nothing(self) -> None:
         desk = Desk()
         replies = await desk.submit_many({"queue": "soon"}, 7)
@@ -275,6 +307,19 @@ class TestDurableCommands:
             for _ in range(3):
                 await desk.inbox.put(subjects.COMMAND_SUBMIT, raw({"job_id": JOB}))
         assert await desk.types() == [(JOB, SUBMITTED)]
+
+    async def test_another_job_under_a_known_id_is_a_rejected_fact_of_its_own(self) -> None:
+        desk = Desk()
+        async with desk.working():
+            await desk.inbox.put(subjects.COMMAND_SUBMIT, raw({"job_id": JOB}))
+            await desk.inbox.put(subjects.COMMAND_SUBMIT, raw({"job_id": JOB, "queue": "live"}))
+            await desk.inbox.put(subjects.COMMAND_SUBMIT, raw({"job_id": "other"}))
+        kinds = dict(await desk.types())
+        own = derive_job_id(SubmitJob(), command_seq=2)
+        assert kinds == {JOB: SUBMITTED, "other": SUBMITTED, own: REJECTED}
+        rejected = next(at.fact for at in await desk.events() if isinstance(at.fact, Rejected))
+        assert rejected.field == "$.queue"
+        assert "is there already (queued) and differs in $.queue" in rejected.reason
 
     async def test_a_job_without_id_is_named_after_its_place_in_the_stream(self) -> None:
         desk = Desk()

@@ -68,7 +68,7 @@ class TestControl:
         desk = Desk()
         await desk.running()
         request = Request(subjects.API_PAUSE, raw({"job_id": JOB}), traceparent="00-ab-cd-01")
-        await desk.intake.control(AT_ONCE[subjects.API_PAUSE])(request)
+        await desk.intake.endpoints()[subjects.API_PAUSE](request)
         assert (await desk.events())[-1].traceparent == "00-ab-cd-01"
 
     @pytest.mark.parametrize("subject", AT_ONCE)
@@ -91,7 +91,8 @@ class TestControl:
         async with desk.working():
             pass
         kinds = [kind.split(".")[1] for _, kind in await desk.types()][3:]
-        assert kinds == ["pause_requested", "resume_requested", "cancel_requested", "reprioritized"]
+        asked = ["pause_requested", "resume_requested", "cancel_requested"]
+        assert kinds == [*asked, "rejected", "reprioritized"]  # no retry of what is being canceled
 
     def test_every_request_comes_at_once_and_durably(self) -> None:
         assert [subject.replace(".api.", ".cmd.") for subject in AT_ONCE] == list(DURABLY)

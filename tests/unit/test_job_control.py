@@ -8,6 +8,7 @@ from events.job import (
     CancelRequested,
     Failed,
     FailureClass,
+    JobFact,
     Placement,
     Reprioritized,
     Retried,
@@ -15,18 +16,19 @@ from events.job import (
     Submitted,
 )
 from events.spec import Priority, Queue
+from events.state.job import status_of
+from services.cli.jobs.filtered.verbs import VERBS
 from services.scheduler.deciders.job import (
     Assign,
     Cancel,
     JobCommand,
     Pause,
-    Refusal,
-    Refused,
     Reprioritize,
     Resume,
     Retry,
     Settle,
 )
+from services.scheduler.deciders.refusal import Refusal, Refused
 from tests.deciding import (
     ASSIGNED,
     BEGUN,
@@ -44,6 +46,7 @@ from tests.deciding import (
     SUBMITTED,
     decided,
     others,
+    state_after,
 )
 from tests.vocabulary import T0
 
@@ -149,7 +152,7 @@ class TestRetry:
     def test_a_job_that_ended_without_success_begins_anew(self, over: str) -> None:
         assert decided(given=GIVEN[over], when=self.WHEN) == (Retried(by="ann"),)
 
-    @pytest.mark.parametrize("going", others("absent", *ENDED))
+    @pytest.mark.parametrize("going", others("absent", "running, to be canceled", *ENDED))
     def test_a_job_that_has_not_ended_needs_nothing(self, going: str) -> None:
         assert decided(given=GIVEN[going], when=self.WHEN) == ()
 
@@ -159,6 +162,14 @@ class TestRetry:
         with pytest.raises(Refused, match=words) as refused:
             decided(given=GIVEN[over], when=self.WHEN)
         assert refused.value.refusal is Refusal.JOB_ENDED
+
+    @pytest.mark.parametrize("since", [(), (FAILED_ONCE,)])
+    def test_a_job_that_is_being_canceled_is_refused_for_it_would_end_all_the_same(
+        self, since: tuple[JobFact, ...]
+    ) -> None:
+        with pytest.raises(Refused, match="it can be retried once it is canceled") as refused:
+            decided(given=(*GIVEN["running, to be canceled"], *since), when=self.WHEN)
+        assert refused.value.refusal is Refusal.JOB_NOT_RUNNING
 
     def test_an_unknown_job_is_refused(self) -> None:
         with pytest.raises(Refused, match="there is no such job"):
@@ -200,3 +211,60 @@ class TestReprioritize:
     def test_a_job_that_is_over_is_refused(self, over: str) -> None:
         with pytest.raises(Refused, match="already; only one that has not ended can rank anew"):
             decided(given=GIVEN[over], when=self.WHEN)
+
+
+ANEW = "submit it anew under another id"
+AGAIN = "it can be retried"
+AFTERWARDS = "it can be retried once it is canceled"
+OTHERWISE = "this one can be canceled or ranked anew"
+UNHELD = ("pending", "waiting", "assigned", "failed once", "lost once", "backing off")
+FINAL: dict[str, str] = dict.fromkeys(("completed", "promoted", "rejected"), ANEW)
+OVER = FINAL | dict.fromkeys(("failed", "canceled"), AGAIN)
+STOPPING = {"running, to be canceled": AFTERWARDS}
+RUNS = OVER | STOPPING | dict.fromkeys(UNHELD, OTHERWISE)
+REFUSALS: dict[str, dict[str, str]] = {
+    "cancel": FINAL | {"failed": AGAIN},
+    "pause": RUNS,
+    "resume": RUNS,
+    "retry": FINAL | STOPPING,
+    "reprioritize": OVER,
+}
+COMMANDS: dict[str, JobCommand] = {
+    "cancel": Cancel(),
+    "pause": Pause(),
+    "resume": Resume(),
+    "retry": Retry(),
+    "reprioritize": Reprioritize(queue=Queue.LIVE),
+}
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+@pytest.mark.parametrize("state", others("absent"))
+def test_a_refusal_names_the_state_and_what_is_possible(verb: str, state: str) -> None:
+    possible = REFUSALS[verb].get(state)
+    if possible is None:
+        decided(given=GIVEN[state], when=COMMANDS[verb])
+        return
+    with pytest.raises(Refused) as refused:
+        decided(given=GIVEN[state], when=COMMANDS[verb])
+    word = "being canceled" if "to be canceled" in state else status_of(state_after(GIVEN[state]))
+    assert refused.value.message.startswith(f"the job is {word}")
+    assert refused.value.message.endswith(f": {possible}")
+
+
+ON_ITS_WAY = ("running, to be paused", "paused, to be resumed")
+"""What was asked of them before is not to be seen in their state."""
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("state", others("absent", "running, to be canceled"))
+def test_what_a_preview_promises_is_what_is_decided(verb: str, state: str) -> None:
+    status = status_of(state_after(GIVEN[state]))
+    promised = VERBS[verb]
+    try:
+        facts = decided(given=GIVEN[state], when=COMMANDS[verb])
+    except Refused:
+        assert status not in promised.taken
+    else:
+        assert status in promised.taken
+        assert not facts or status in promised.usual or state in ON_ITS_WAY

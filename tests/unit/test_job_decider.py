@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from events.ids import JobId
 from events.job import (
+    FAULTS_OF_THE_JOB,
     Assigned,
     AttemptLost,
     Canceled,
@@ -19,10 +20,13 @@ from events.job import (
     Queued,
     QueuedAfter,
     Rejected,
+    Reprioritized,
     RetryScheduled,
     Submitted,
 )
-from events.spec import OnDependencyFailure
+from events.media import Parameters, Video
+from events.spec import JobSpec, OnDependencyFailure, Priority, Queue
+from services.scheduler.deciders.differing import differing
 from services.scheduler.deciders.job import (
     Assign,
     GiveUp,
@@ -33,6 +37,7 @@ from services.scheduler.deciders.job import (
     Submit,
     backoff_s,
 )
+from services.scheduler.deciders.refusal import Refusal, Refused
 from tests.deciding import (
     ASSIGNED,
     CANCEL_REQUESTED,
@@ -64,9 +69,49 @@ class TestSubmit:
     def test_a_new_job_is_submitted(self) -> None:
         assert decided(given=(), when=self.WHEN) == (Submitted(spec=SPEC, via="command"),)
 
-    @pytest.mark.parametrize("known", others("absent"))
+    @pytest.mark.parametrize("known", others("absent", "pending"))
     def test_a_known_job_is_not_submitted_again(self, known: str) -> None:
         assert decided(given=GIVEN[known], when=self.WHEN) == ()
+
+    @pytest.mark.parametrize("known", others("absent", "rejected"))
+    def test_another_job_under_a_known_id_is_refused_with_what_differs(self, known: str) -> None:
+        video = Parameters(video=Video(crf=23))
+        other = Submit(spec=replace(SPEC, tenant="else", parameters=video), via="api")
+        with pytest.raises(Refused, match="submit this one under another") as refused:
+            decided(given=GIVEN[known], when=other)
+        no = refused.value
+        assert (no.refusal, no.field) == (Refusal.JOB_DIFFERS, "$.parameters")
+        assert "differs in $.parameters, $.tenant" in no.message
+
+    def test_a_rank_that_was_changed_since_does_not_make_it_another_job(self) -> None:
+        given = (SUBMITTED, Reprioritized(queue=Queue.BATCH, priority=Priority.LOW))
+        assert decided(given=given, when=self.WHEN) == ()
+
+    def test_a_request_that_was_never_read_is_not_compared(self) -> None:
+        given = (Rejected(reason="garbage"),)
+        assert decided(given=given, when=self.WHEN) == ()
+
+
+class TestDiffering:
+    def test_equal_specifications_differ_in_nothing(self) -> None:
+        assert differing(SPEC, replace(SPEC)) == ()
+
+    def test_fields_are_named_by_their_paths(self) -> None:
+        one = JobSpec(
+            parameters=Parameters(video=Video(crf=23, preset="fast")), labels={"a": "1", "b": "2"}
+        )
+        other = JobSpec(
+            parameters=Parameters(video=Video(crf=24, preset="fast")),
+            labels={"a": "1", "c": "2"},
+            depends_on=(OTHER,),
+        )
+        paths = ("$.parameters.video.crf", "$.labels.b", "$.labels.c", "$.depends_on")
+        assert differing(one, other) == paths
+        assert differing(other, one) == paths
+
+    def test_a_message_names_eight_fields_at_most(self) -> None:
+        many = replace(SPEC, labels={f"l{number}": "x" for number in range(9)})
+        assert differing(SPEC, many) == tuple(f"$.labels.l{number}" for number in range(8))
 
 
 class TestReject:
@@ -168,16 +213,60 @@ class TestSettle:
         )
         assert decided(given=given, when=self.WHEN) == (expected,)
 
-    @pytest.mark.parametrize("cause", list(LossCause))
+    @pytest.mark.parametrize("cause", sorted(set(LossCause) - FAULTS_OF_THE_JOB))
     def test_a_lost_attempt_puts_the_job_back_without_a_wait(self, cause: LossCause) -> None:
         given = (*RUNNING, replace(LOST_ONCE, cause=cause))
         assert decided(given=given, when=self.WHEN) == (Queued(after=QueuedAfter.LOSS),)
 
+    @pytest.mark.parametrize("cause", sorted(FAULTS_OF_THE_JOB))
+    def test_an_attempt_that_stood_still_or_took_too_long_is_retried_after_a_wait(
+        self, cause: LossCause
+    ) -> None:
+        given = (*RUNNING, replace(LOST_ONCE, cause=cause, reason="at 12.0 s for 60 s"))
+        delay_s = backoff_s(JOB, 1, POLICY)
+        expected = RetryScheduled(
+            not_before=T0 + timedelta(seconds=delay_s), delay_s=delay_s, failures=1
+        )
+        assert decided(given=given, when=self.WHEN) == (expected,)
+
+    @pytest.mark.parametrize(
+        ("reason", "told"), [("at 12.0 s for 60 s", "at 12.0 s for 60 s"), ("", "stalled")]
+    )
+    def test_the_last_allowed_stall_fails_the_job_with_its_figures(
+        self, reason: str, told: str
+    ) -> None:
+        ending = AttemptLost(node=N1, attempt=3, cause=LossCause.STALLED, reason=reason)
+        given = (*self._failures(3)[:-1], ending)
+        expected = Failed(failure=FailureClass.TRANSIENT, reason=told, attempts=3)
+        assert decided(given=given, when=self.WHEN) == (expected,)
+
     def test_a_job_that_took_too_many_nodes_down_is_poison(self) -> None:
         reason = "5 attempts were lost, the last one on n1: node_lost"
-        expected = Failed(failure=FailureClass.INFRASTRUCTURE, reason=reason, attempts=5)
-        assert decided(given=self._losses(4), when=self.WHEN) == (Queued(after=QueuedAfter.LOSS),)
+        expected = Failed(
+            failure=FailureClass.INFRASTRUCTURE, reason=reason, attempts=5, poison=True
+        )
         assert decided(given=self._losses(5), when=self.WHEN) == (expected,)
+
+    def test_a_job_that_was_lost_twice_runs_again_at_once(self) -> None:
+        for losses in (1, 2):
+            given = self._losses(losses)
+            assert decided(given=given, when=self.WHEN) == (Queued(after=QueuedAfter.LOSS),)
+
+    def test_jobs_that_are_lost_again_and_again_are_kept_apart(self) -> None:
+        for losses, longest_s in ((3, 20.0), (4, 40.0)):
+            waits: list[float] = []
+            for number in range(100):
+                when = Settle(job=JobId(f"j{number}"), now=T0, policy=POLICY)
+                (fact,) = decided(given=self._losses(losses), when=when)
+                assert isinstance(fact, RetryScheduled)
+                assert fact.not_before == T0 + timedelta(seconds=fact.delay_s)
+                waits.append(fact.delay_s)
+            assert 0 <= min(waits) < 0.1 * longest_s < 0.9 * longest_s < max(waits) <= longest_s
+
+    def test_a_drain_never_makes_a_job_wait(self) -> None:
+        drained = AttemptLost(node=N1, attempt=4, cause=LossCause.DRAINED)
+        given = (*self._losses(4)[:-1], drained)
+        assert decided(given=given, when=self.WHEN) == (Queued(after=QueuedAfter.LOSS),)
 
     def test_attempts_handed_back_in_order_are_no_crashes(self) -> None:
         given = self._losses(9, cause=LossCause.DRAINED)

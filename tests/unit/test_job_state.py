@@ -187,7 +187,7 @@ class TestAttempts:
         assert state_after(SUBMITTED, ASSIGNED, STARTED, STARTED) == replace(RUNNING, version=4)
 
     def test_a_paused_attempt_stands_still_until_resumed(self) -> None:
-        paused = replace(RUNNING, version=4, paused=True)
+        paused = replace(RUNNING, version=4, paused=True, paused_at=instant(4))
         assert state_after(SUBMITTED, ASSIGNED, STARTED, PAUSED) == paused
         resumed = state_after(SUBMITTED, ASSIGNED, STARTED, PAUSED, RESUMED)
         assert resumed == replace(RUNNING, version=5)
@@ -197,11 +197,11 @@ class TestAttempts:
         waits = replace(RUNNING, version=4, asked=asked)
         assert state_after(SUBMITTED, ASSIGNED, STARTED, asked) == waits
         paused = state_after(SUBMITTED, ASSIGNED, STARTED, asked, PAUSED)
-        assert paused == replace(RUNNING, version=5, paused=True)
+        assert paused == replace(RUNNING, version=5, paused=True, paused_at=instant(5))
 
     def test_asking_to_go_on_is_remembered_until_it_goes_on(self) -> None:
         asked = ResumeRequested(attempt=1, by="ann")
-        waits = replace(RUNNING, version=5, paused=True, asked=asked)
+        waits = replace(RUNNING, version=5, paused=True, paused_at=instant(4), asked=asked)
         assert state_after(SUBMITTED, ASSIGNED, STARTED, PAUSED, asked) == waits
         resumed = state_after(SUBMITTED, ASSIGNED, STARTED, PAUSED, asked, RESUMED)
         assert resumed == replace(RUNNING, version=6)
@@ -209,7 +209,7 @@ class TestAttempts:
     def test_a_late_confirmation_does_not_answer_the_opposite_request(self) -> None:
         on, off = ResumeRequested(attempt=1), PauseRequested(attempt=1)
         state = state_after(SUBMITTED, ASSIGNED, STARTED, off, on, PAUSED)
-        assert state == replace(RUNNING, version=6, paused=True, asked=on)
+        assert state == replace(RUNNING, version=6, paused=True, paused_at=instant(6), asked=on)
         state = state_after(SUBMITTED, ASSIGNED, STARTED, PAUSED, on, off, RESUMED)
         assert state == replace(RUNNING, version=7, asked=off)
 

@@ -14,6 +14,9 @@ from events.node import (
     Action,
     Assignments,
     Available,
+    CircuitClosed,
+    CircuitHalfOpened,
+    CircuitOpened,
     Cordoned,
     Drained,
     Draining,
@@ -28,7 +31,7 @@ from events.node import (
     Suspected,
     Uncordoned,
 )
-from events.state.node import INITIAL, Node, NodeStatus, evolve
+from events.state.node import INITIAL, Circuit, Node, NodeStatus, evolve
 from tests.vocabulary import instant, recorded
 
 SUBJECT = subjects.node(NodeId("n1"))
@@ -62,7 +65,11 @@ ONE_FACT_OF_EACH: tuple[NodeFact, ...] = (
     Uncordoned(),
     Removed(),
     Refused(),
+    CircuitOpened(until=instant(300), failures=8, attempts=10),
+    CircuitHalfOpened(),
+    CircuitClosed(),
 )
+OPENED = CircuitOpened(until=instant(300), failures=8, attempts=10, reason="8 of 10 failed")
 
 
 def state_after(*facts: Fact) -> Node:
@@ -152,6 +159,90 @@ class TestOrders:
         second = replace(REGISTERED, epoch=2)
         state = state_after(second, Drained(epoch=1))
         assert state == replace(state_after(second), version=2)
+
+
+class TestCircuit:
+    def test_an_open_circuit_lets_nothing_through_until_it_is_tried(self) -> None:
+        opened = state_after(REGISTERED, OPENED)
+        assert opened == replace(
+            ONLINE, version=2, circuit=Circuit.OPEN, circuit_until=instant(300)
+        )
+        assert not opened.schedulable
+
+    def test_a_node_on_probation_gets_work(self) -> None:
+        tried = state_after(REGISTERED, OPENED, CircuitHalfOpened())
+        assert tried == replace(ONLINE, version=3, circuit=Circuit.HALF_OPEN)
+        assert tried.schedulable
+
+    def test_probation_ends_well_or_badly(self) -> None:
+        on_probation = (REGISTERED, OPENED, CircuitHalfOpened())
+        assert state_after(*on_probation, CircuitClosed()) == replace(ONLINE, version=4)
+        again = replace(OPENED, until=instant(900))
+        assert state_after(*on_probation, again) == replace(
+            ONLINE, version=4, circuit=Circuit.OPEN, circuit_until=instant(900)
+        )
+
+    def test_an_open_circuit_can_be_closed_at_once(self) -> None:
+        assert state_after(REGISTERED, OPENED, CircuitClosed(by="ann")) == replace(
+            ONLINE, version=3
+        )
+
+    def test_only_an_open_circuit_is_tried(self) -> None:
+        assert state_after(REGISTERED, CircuitHalfOpened()) == replace(ONLINE, version=2)
+
+    @pytest.mark.parametrize(
+        "before", [(OPENED,), (OPENED, CircuitHalfOpened())], ids=["open", "half open"]
+    )
+    def test_a_restarted_worker_is_on_probation(self, before: tuple[NodeFact, ...]) -> None:
+        state = state_after(REGISTERED, *before, replace(REGISTERED, epoch=2))
+        assert (state.circuit, state.circuit_until) == (Circuit.HALF_OPEN, None)
+
+    def test_a_restart_does_not_open_a_closed_circuit(self) -> None:
+        state = state_after(REGISTERED, replace(REGISTERED, epoch=2))
+        assert state.circuit is Circuit.CLOSED
+
+
+class TestRefusal:
+    def test_a_node_that_refuses_work_says_why_until_it_takes_it_again(self) -> None:
+        refuses = Available(epoch=1, slots=4, free=4, refusing="disk: 1 GiB free")
+        away = state_after(REGISTERED, refuses)
+        assert away == replace(ONLINE, version=2, refusing="disk: 1 GiB free")
+        assert not away.schedulable
+        again = state_after(REGISTERED, refuses, Available(epoch=1, slots=4, free=4))
+        assert again == replace(ONLINE, version=3)
+
+    def test_a_restarted_worker_takes_what_fits(self) -> None:
+        refuses = Available(epoch=1, slots=4, free=4, refusing="disk: 1 GiB free")
+        state = state_after(REGISTERED, refuses, replace(REGISTERED, epoch=2))
+        assert (state.refusing, state.schedulable) == ("", True)
+
+    def test_a_start_that_is_refused_is_out(self) -> None:
+        second = replace(REGISTERED, epoch=2)
+        refused = Refused(epoch=2, reason="n1 is alive at box:1", address="box:2")
+        assert state_after(REGISTERED, second, refused) == replace(
+            state_after(second),
+            version=3,
+            status=NodeStatus.REFUSED,
+            free=0,
+            reason="n1 is alive at box:1",
+            registered_at=instant(2),
+            registered_seq=2,
+        )
+
+    @pytest.mark.parametrize("epoch", [0, 2], ids=["before it registered", "another start"])
+    def test_a_refusal_leaves_the_start_that_lives_alone(self, epoch: int) -> None:
+        refused = Refused(epoch=epoch, reason="n1 is alive at box:1")
+        assert state_after(REGISTERED, refused) == replace(ONLINE, version=2)
+
+
+class TestReason:
+    def test_why_a_node_is_out_is_known_while_it_is_out(self) -> None:
+        silent, gone = Suspected(reason="silent for 10 s"), Lost(reason="silent for 15 s")
+        told = [
+            state_after(REGISTERED, *facts).reason
+            for facts in ((silent,), (silent, gone), (silent, Recovered()), (gone, REGISTERED))
+        ]
+        assert told == ["silent for 10 s", "silent for 15 s", "", ""]
 
 
 class TestTotality:

@@ -2,10 +2,14 @@
 
 from datetime import timedelta
 
+import pytest
+
+from events.cluster import Policy, PolicyKind
 from events.ids import JobId, NodeId
 from events.job import Assigned, Placement, Started
 from events.node import Cordoned
 from events.spec import Priority, Queue
+from events.state.job import INITIAL, JobState
 from services.scheduler.placement import Choice, place
 from tests.vocabulary import T0, instant
 from tests.worlds import Told, noop, pairs
@@ -17,6 +21,16 @@ def fleet(**slots: int) -> Told:
     for node, count in slots.items():
         told.register(node, count)
     return told
+
+
+class Counted(dict[JobId, JobState]):
+    """Jobs that count how often one is looked at."""
+
+    looked_at = 0
+
+    def get(self, key: JobId, default: JobState = INITIAL, /) -> JobState:  # type: ignore[override]
+        self.looked_at += 1
+        return super().get(key, default)
 
 
 class TestOrder:
@@ -65,17 +79,19 @@ class TestOrder:
 
 
 class TestNodes:
-    def test_the_emptiest_node_comes_first(self) -> None:
+    def test_the_node_with_the_largest_free_share_comes_first_then_the_one_with_most_slots(
+        self,
+    ) -> None:
         told = fleet(n1=1, n2=3, n3=2)
         for job in "abcdef":
             told.submit(job)
         assert pairs(place(told.world, T0)) == [
             ("a", "n2"),
-            ("b", "n2"),
-            ("c", "n3"),
-            ("d", "n1"),
-            ("e", "n2"),
-            ("f", "n3"),
+            ("b", "n3"),
+            ("c", "n1"),
+            ("d", "n2"),
+            ("e", "n3"),
+            ("f", "n2"),
         ]
 
     def test_a_job_that_no_free_node_can_run_does_not_block_those_behind_it(self) -> None:
@@ -128,10 +144,17 @@ class TestNodes:
 class TestReasons:
     def test_a_choice_says_why(self) -> None:
         told = fleet(n1=2, n2=3)
-        told.register("n3", 9, "gpu")
+        told.submit("b")
+        told.job("b", Assigned(node=NodeId("n2"), attempt=1))
+        told.register("n3", 9)
         told.submit("a", noop(queue="live", priority="low"), at=instant(10))
         placement = Placement(
-            weight=10.0, waited_s=2.5, candidates=3, free=9, runner_up=NodeId("n2")
+            weight=10.0,
+            waited_s=2.5,
+            candidates=3,
+            free=9,
+            runner_up=NodeId("n1"),
+            score=2.0,
         )
         now = instant(10) + timedelta(seconds=2.5)
         assert place(told.world, now) == [Choice(JobId("a"), NodeId("n3"), placement)]
@@ -141,7 +164,7 @@ class TestReasons:
         for job in "abc":
             told.submit(job)
         found = [(choice.node, choice.placement.runner_up) for choice in place(told.world, T0)]
-        assert found == [("n1", "n4"), ("n1", "n4"), ("n4", "n1")]
+        assert found == [("n1", "n4"), ("n4", "n3"), ("n3", "n2")]
 
     def test_a_node_that_another_set_has_filled_is_no_runner_up(self) -> None:
         told = fleet(n1=1)
@@ -164,6 +187,37 @@ class TestPass:
         for job in "abcde":
             told.submit(job)
         assert [choice.job for choice in place(told.world, T0, jobs_max=2)] == ["a", "b"]
+
+    @pytest.mark.parametrize("kind", PolicyKind)
+    def test_what_a_pass_looks_at_does_not_grow_with_the_queue(self, kind: PolicyKind) -> None:
+        def looked_at(queued: int) -> int:
+            told = Told(Policy(kind=kind))
+            told.register("n1", 10)
+            for number in range(queued):
+                told.submit(f"j{number}", noop(queue=list(Queue)[number % 3]))
+            told.world.jobs = jobs = Counted(told.world.jobs)
+            assert len(place(told.world, T0)) == 10
+            return jobs.looked_at
+
+        assert looked_at(10_000) == looked_at(100) < 100
+
+    def test_without_room_a_pass_looks_at_no_job(self) -> None:
+        told = fleet(n1=1)
+        told.submit("holder")
+        told.job("holder", Assigned(node=NodeId("n1"), attempt=1))
+        for number in range(100):
+            told.submit(f"j{number}")
+        told.world.jobs = jobs = Counted(told.world.jobs)
+        assert (place(told.world, T0), jobs.looked_at) == ([], 0)
+
+    def test_what_no_free_node_can_run_is_not_looked_at(self) -> None:
+        told = fleet(n1=1)
+        for number in range(100):
+            told.submit(f"g{number}", noop(requires=[f"label:kind={number}"]))
+        told.submit("a")
+        told.world.jobs = jobs = Counted(told.world.jobs)
+        assert pairs(place(told.world, T0)) == [("a", "n1")]
+        assert jobs.looked_at < 10
 
     def test_placing_changes_nothing(self) -> None:
         told = fleet(n1=2, n2=2)

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from events.state.job import JobStatus
-from events.state.node import NodeStatus
+from events.state.node import Circuit, NodeStatus
 from tui import present
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -25,12 +25,21 @@ def test_every_node_status_has_its_own_glyph_and_its_own_word(status: NodeStatus
     assert look.glyph not in {other.glyph for other in others}
 
 
+def test_every_state_of_a_circuit_has_its_own_glyph_and_its_own_word() -> None:
+    assert [str(present.circuit_look(circuit)) for circuit in Circuit] == [
+        "● closed",
+        "✖ open",
+        "◐ half open",
+    ]
+
+
 def test_every_glyph_is_one_terminal_cell_wide() -> None:
     from rich.cells import cell_len  # noqa: PLC0415 - only this test needs it
 
     looks = [present.job_look(status) for status in JobStatus]
     looks += [present.node_look(status) for status in NodeStatus]
-    assert [cell_len(look.glyph) for look in [*looks, present.RETRYING]] == [1] * 16
+    looks += [present.circuit_look(circuit) for circuit in Circuit]
+    assert [cell_len(look.glyph) for look in [*looks, present.RETRYING]] == [1] * 20
 
 
 def test_success_and_failure_differ_in_more_than_red_and_green() -> None:
@@ -48,6 +57,7 @@ def test_a_job_in_back_off_is_retrying() -> None:
 def test_a_state_of_a_later_version_is_shown_by_its_word() -> None:
     assert str(present.job_look("hibernating")) == "? hibernating"
     assert str(present.node_look("hibernating")) == "? hibernating"
+    assert str(present.circuit_look("fused")) == "? fused"
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ def test_a_submitted_job_is_a_whole_row(tmp_path: Path) -> None:
         "crashes": 0,
         "cancel_requested": False,
         "promoted": False,
+        "poison": False,
         "submitted_at": "2026-01-31 12:00:01+00",
         "queued_at": "2026-01-31 12:00:01+00",
         "wait_s": 0.0,
@@ -204,12 +205,12 @@ def test_a_lost_attempt_names_the_cause_as_its_class(tmp_path: Path) -> None:
         "clip",
         facts.Submitted(spec=JobSpec()),
         facts.Assigned(node=N1, attempt=1),
-        facts.AttemptLost(node=N1, attempt=1, cause=LossCause.STALLED),
+        facts.AttemptLost(node=N1, attempt=1, cause=LossCause.STALLED, reason="at 12.0 s for 60 s"),
     )
     store = projected(tmp_path, ledger.recorded)
-    found = rows(store, "SELECT failure_class, failure_reason, crashes FROM jobs")
+    found = rows(store, "SELECT failure_class, failure_reason, failures, crashes FROM jobs")
     store.close()
-    assert found == [("stalled", None, 1)]
+    assert found == [("stalled", "at 12.0 s for 60 s", 1, 0)]
 
 
 def test_the_oracle_agrees_with_the_fold(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from msgspec import Raw, json
 from events import job as facts
 from events import node as node_facts
 from events import subjects
+from events.cluster import LeaderElected, LeaderResigned, Policy, PolicyChanged, PolicyKind
 from events.codec import Recorded, Unknown, decode
 from events.ids import EventId, JobId, NodeId
 from events.spec import JobSpec
@@ -33,6 +34,8 @@ REGISTERED = node_facts.Registered(
     hardware=HARDWARE,
     address="box:1",
     version="0.1",
+    fingerprint="5f0c",
+    encoder_sessions=8,
 )
 
 
@@ -90,9 +93,10 @@ def test_a_registered_node_is_a_whole_row(tmp_path: Path) -> None:
     found = rows(store, "SELECT * EXCLUDE state FROM nodes")
     store.close()
     since = "2026-01-31 12:00:01+00"
-    hardware = ("box", "EPYC", 8, 2**34, 2**40, ["A", "B"], "7.1", "box:1", "0.1")
-    state = ("n1", "online", True, False, False, 1, 4, 4, None, ["codec:h264", "gpu"])
-    assert found == [(*state, *hardware, since, since, None, None, None, 1, 1)]
+    state = ("n1", "online", True, False, False, "", "", "", "", "closed", None, "")
+    room = (1, 4, 4, None, ["codec:h264", "gpu"])
+    hardware = ("box", "EPYC", 8, 2**34, 2**40, ["A", "B"], 8, "7.1", "box:1", "5f0c", "0.1")
+    assert found == [(*state, *room, *hardware, since, since, None, None, None, 1, 1)]
 
 
 def test_a_node_follows_its_facts(tmp_path: Path) -> None:
@@ -113,6 +117,101 @@ def test_a_node_follows_its_facts(tmp_path: Path) -> None:
         store.apply(ledger.recorded[-1:])
         assert rows(store, told) == [expected]
     store.close()
+
+
+def test_a_node_tells_who_took_it_out_and_why(tmp_path: Path) -> None:
+    told = "SELECT status, ordered_by, order_reason, reason FROM nodes"
+    ledger = Ledger().node("n1", REGISTERED)
+    store = projected(tmp_path, ledger.recorded)
+    for fact, expected in (
+        (node_facts.Cordoned(by="ann", reason="driver"), ("online", "ann", "driver", "")),
+        (REGISTERED, ("online", "ann", "driver", "")),
+        (node_facts.Uncordoned(by="bob"), ("online", "", "", "")),
+        (node_facts.Draining(by="eve", reason="reboot"), ("online", "eve", "reboot", "")),
+        (node_facts.Lost(reason="silent"), ("lost", "eve", "reboot", "silent")),
+        (node_facts.Recovered(), ("online", "eve", "reboot", "")),
+        (node_facts.Refused(epoch=1, reason="a twin"), ("refused", "eve", "reboot", "a twin")),
+    ):
+        ledger.node("n1", fact)
+        store.apply(ledger.recorded[-1:])
+        assert rows(store, told) == [expected]
+    store.close()
+
+
+def test_a_circuit_is_told_with_its_end_and_its_reason(tmp_path: Path) -> None:
+    told = "SELECT circuit, circuit_until, circuit_reason, refusing, schedulable FROM nodes"
+    ledger = Ledger().node("n1", REGISTERED)
+    store = projected(tmp_path, ledger.recorded)
+    opened = node_facts.CircuitOpened(
+        until=instant(60), failures=8, attempts=10, reason="8 of 10 failed"
+    )
+    full = node_facts.Available(epoch=1, slots=4, free=4, refusing="disk: 1 GiB free")
+    until = "2026-01-31 12:01:00+00"
+    for fact, expected in (
+        (opened, ("open", until, "8 of 10 failed", "", False)),
+        (node_facts.CircuitHalfOpened(), ("half_open", None, "8 of 10 failed", "", True)),
+        (full, ("half_open", None, "8 of 10 failed", "disk: 1 GiB free", False)),
+        (node_facts.CircuitClosed(), ("closed", None, "", "disk: 1 GiB free", False)),
+    ):
+        ledger.node("n1", fact)
+        store.apply(ledger.recorded[-1:])
+        assert rows(store, told) == [expected]
+    store.close()
+
+
+def test_an_open_circuit_survives_a_restart_of_the_projector(tmp_path: Path) -> None:
+    opened = node_facts.CircuitOpened(until=instant(60), failures=8, attempts=10)
+    ledger = Ledger().node("n1", REGISTERED, opened)
+    projected(tmp_path, ledger.recorded).close()
+    store = Store(tmp_path / "private" / "projection.duckdb")
+    ledger.node("n1", node_facts.Cordoned(by="ann"))
+    store.apply(ledger.recorded[-1:])
+    found = rows(store, "SELECT circuit, circuit_until, ordered_by FROM nodes")
+    store.close()
+    assert found == [("open", "2026-01-31 12:01:00+00", "ann")]
+
+
+def test_changes_of_nodes_are_told_without_what_they_were_given(tmp_path: Path) -> None:
+    ledger = Ledger().node(
+        "n1",
+        REGISTERED,
+        node_facts.Assignments(jobs=()),
+        node_facts.Available(epoch=1, slots=4, free=1),
+        node_facts.Cordoned(by="ann", reason="driver"),
+    )
+    ledger.node("n2", node_facts.Lost(reason="silent"))
+    store = projected(tmp_path, ledger.recorded)
+    found = rows(store, "SELECT seq, node_id, change, actor, reason FROM node_changes ORDER BY seq")
+    store.close()
+    assert found == [
+        (1, "n1", "registered", None, None),
+        (4, "n1", "cordoned", "ann", "driver"),
+        (5, "n2", "lost", None, "silent"),
+    ]
+
+
+def test_what_changed_for_the_fleet_is_in_the_audit_and_told_by_name(tmp_path: Path) -> None:
+    ledger = Ledger()
+    fair = Policy(kind=PolicyKind.FAIR)
+    ledger.add(subjects.LEADER, LeaderElected(scheduler="s1", term=1))
+    ledger.add(subjects.POLICY, PolicyChanged(policy=fair, by="ann", reason="elections"))
+    ledger.add(subjects.POLICY, PolicyChanged(policy=Policy()))
+    ledger.add(subjects.LEADER, LeaderResigned(scheduler="s1", term=1))
+    store = projected(tmp_path, ledger.recorded)
+    kept = rows(store, "SELECT kind, entity, problem FROM audit ORDER BY seq")
+    told = "SELECT seq, topic, change, actor, reason, scheduler, policy FROM cluster_changes"
+    found = rows(store, f"{told} ORDER BY seq")
+    parked = rows(store, "FROM parked")
+    store.close()
+    topics = ("leader", "policy", "policy", "leader")
+    assert kept == [("cluster", topic, None) for topic in topics]
+    assert parked == []
+    assert found == [
+        (1, "leader", "leader_elected", None, None, "s1", None),
+        (2, "policy", "policy_changed", "ann", "elections", None, "fair"),
+        (3, "policy", "policy_changed", None, None, None, "weighted"),
+        (4, "leader", "leader_resigned", None, None, "s1", None),
+    ]
 
 
 def test_a_heartbeat_tells_the_load_of_the_worker_that_is_registered(tmp_path: Path) -> None:

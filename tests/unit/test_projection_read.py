@@ -1,16 +1,19 @@
 """The read API: each question on a known ledger, and its exact answer."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from msgspec import structs
 
+from events.job import Failed, FailureClass, Submitted
 from events.requests import Params, Problem, QueryRequest, QueryResult
+from events.spec import JobSpec
 from projections import read
 from projections.errors import QueryRefused
 from projections.query import QueryGuard, QueryLimits
 from projections.read import Ask, JobFilter
-from tests.projecting import fleet, instant, projected
+from tests.projecting import Ledger, fleet, instant, projected
 
 pytestmark = pytest.mark.anyio
 
@@ -41,13 +44,106 @@ async def test_jobs_come_newest_first_and_by_any_filter(ask: Ask) -> None:
         *("waiting-0", "running-0", "stopped-0", "refused-0", "hard-0", "good-0"),
     ]
     for which, expected in (
-        (JobFilter(status="processing"), ["running-1", "running-0"]),
+        (JobFilter(states=("processing",)), ["running-1", "running-0"]),
+        (JobFilter(states=("processing", "rejected"), id_glob="r*-1"), ["running-1", "refused-1"]),
         (JobFilter(queue="live"), ["good-1", "good-0"]),
-        (JobFilter(node="n2", status="canceled"), ["stopped-1", "stopped-0"]),
-        (JobFilter(limit=1), ["waiting-1"]),
-        (JobFilter(status="paused"), []),
+        (JobFilter(queue="batch", priority="low"), ["hard-1", "hard-0"]),
+        (JobFilter(node="n2", states=("canceled",)), ["stopped-1", "stopped-0"]),
+        (JobFilter(labels={"team": "news"}, tenant="default"), ["good-1", "good-0"]),
+        (JobFilter(labels={"team": "news", "show": "x"}), []),
+        (JobFilter(failure="permanent", poison=False), ["hard-1", "hard-0"]),
+        (JobFilter(poison=True), []),
+        (JobFilter(since=instant(82)), ["waiting-1"]),
+        (JobFilter(until=instant(9), queue="live"), ["good-0"]),
+        (JobFilter(until=instant(3)), []),
+        (JobFilter(states=("paused",)), []),
     ):
         assert [job.job_id for job in await read.jobs(ask, which)] == expected
+        assert [job.job_id for job in await read.job_keys(ask, which, limit=100)] == expected
+        assert sum((await read.jobs_counted(ask, which)).values()) == len(expected)
+    assert [job.job_id for job in await read.jobs(ask, limit=1)] == ["waiting-1"]
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        *("' OR 1=1 --", '"', "\\", '\\"}], "', "$states", "?", "%", "_", "\0", "\u2028", "🎬"),
+        *("[", "[!", "*]", "news') OR true OR ('", "}", "NULL", "1; DROP TABLE jobs", "x" * 10_000),
+    ],
+)
+async def test_a_hostile_value_is_a_value_like_any_other(ask: Ask, hostile: str) -> None:
+    for which in (
+        JobFilter(states=(hostile,)),
+        JobFilter(queue=hostile),
+        JobFilter(priority=hostile),
+        JobFilter(tenant=hostile),
+        JobFilter(node=hostile),
+        JobFilter(labels={"team": hostile}),
+        JobFilter(labels={hostile: "news"}),
+        JobFilter(id_glob=hostile),
+        JobFilter(failure=hostile),
+    ):
+        assert await read.jobs(ask, which) == ()
+        assert await read.jobs_counted(ask, which) == {}
+
+
+async def test_a_label_is_found_whatever_is_in_it(tmp_path: Path) -> None:
+    labels = {"quote": 'it\'s "here"', "back": "a\\b", "empty": "", "film": "é\u2028🎬"}
+    store = projected(
+        tmp_path, Ledger().job("clip", Submitted(spec=JobSpec(labels=labels))).recorded
+    )
+    guard = QueryGuard(store.cursor, QueryLimits(queries_max=1))
+
+    async def asked(sql: str, params: Params) -> QueryResult:
+        assert isinstance(params, dict)
+        return guard.run(QueryRequest(sql=sql, params=dict(params)))
+
+    for key, value in labels.items():
+        found = await read.jobs(asked, JobFilter(labels={key: value}))
+        assert [job.labels for job in found] == [labels]
+        assert await read.jobs(asked, JobFilter(labels={key: value + " "})) == ()
+    guard.close()
+    store.close()
+
+
+async def test_a_list_goes_on_over_every_page_that_was_cut(ask: Ask) -> None:
+    asked: list[object] = []
+
+    async def cutting(sql: str, params: Params) -> QueryResult:
+        assert isinstance(params, dict)
+        asked.append(params["before"])
+        whole = await ask(sql, params)
+        return structs.replace(whole, rows=whole.rows[:5], truncated=len(whole.rows) > 5)
+
+    whole = await read.jobs(ask)
+    assert await read.jobs(cutting) == whole
+    assert asked == [None, whole[4].job_no, whole[9].job_no]
+    assert await read.jobs(cutting, limit=7) == whole[:7]
+
+
+async def test_failures_are_grouped_with_their_numbers_left_out(tmp_path: Path) -> None:
+    ledger = Ledger()
+    for number in range(3):
+        failed = Failed(failure=FailureClass.PERMANENT, reason=f"in-{number}.mp4: line {number}7")
+        ledger.job(f"p{number}", Submitted(spec=JobSpec()), failed)
+    lost = Failed(failure=FailureClass.INFRASTRUCTURE, reason="5 lost", attempts=5, poison=True)
+    ledger.job("q", Submitted(spec=JobSpec()), lost)
+    ledger.job("fine", Submitted(spec=JobSpec()))
+    store = projected(tmp_path, ledger.recorded)
+    guard = QueryGuard(store.cursor, QueryLimits(queries_max=1))
+
+    async def asked(sql: str, params: Params) -> QueryResult:
+        assert isinstance(params, dict)
+        return guard.run(QueryRequest(sql=sql, params=dict(params)))
+
+    groups = await read.failures_grouped(asked, JobFilter(states=("failed",)))
+    assert [(g.jobs, g.failure_class, g.poison, g.reason, g.example) for g in groups] == [
+        (3, "permanent", False, "in-#.mp4: line #", "p2"),
+        (1, "infrastructure", True, "# lost", "q"),
+    ]
+    assert [job.job_id for job in await read.jobs(asked, JobFilter(poison=True))] == ["q"]
+    guard.close()
+    store.close()
 
 
 async def test_a_job_is_found_by_id_number_or_unique_beginning(ask: Ask) -> None:
@@ -154,6 +250,6 @@ async def test_a_refused_question_is_an_error_with_its_reason() -> None:
 
 async def test_every_question_has_a_name_and_a_description() -> None:
     found = read.queries()
-    assert len(found) == 11
+    assert len(found) == 15
     assert all(query.description.endswith((".", "?")) for query in found.values())
     assert not any(query.sql.endswith(";") for query in found.values())

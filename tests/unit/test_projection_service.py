@@ -226,25 +226,25 @@ async def test_a_file_in_use_is_refused_by_name(tmp_path: Path) -> None:
 
 async def test_intake_gathers_until_there_is_enough_or_time_is_up() -> None:
     recorded = fleet().recorded
-    intake = Intake(batch_events_max=4, batch_s=0.01)
+    intake = Intake(batch_events_max=4)
     await intake.put(recorded[:3])
     await intake.put(recorded[3:6])
-    assert [event.seq for event in await intake.take()] == [1, 2, 3, 4]
-    assert [event.seq for event in await intake.take()] == [5, 6]
+    assert [event.seq for event in await intake.take(0.01)] == [1, 2, 3, 4]
+    assert [event.seq for event in await intake.take(0.01)] == [5, 6]
 
 
 async def test_intake_is_bounded_and_loses_nothing_when_cancelled() -> None:
     recorded = fleet().recorded
-    intake = Intake(batch_events_max=2, batch_s=60.0)
+    intake = Intake(batch_events_max=2)
     await intake.put(recorded[:8])
     with anyio.move_on_after(0.01) as full:
         await intake.put(recorded[8:9])
     assert full.cancelled_caught
     for first in (1, 3, 5, 7):
-        assert [event.seq for event in await intake.take()] == [first, first + 1]
+        assert [event.seq for event in await intake.take(60.0)] == [first, first + 1]
     await intake.put(recorded[8:9])
     with anyio.move_on_after(0.01) as alone:
-        await intake.take()
+        await intake.take(60.0)
     assert alone.cancelled_caught
     await intake.put(recorded[9:10])
-    assert [event.seq for event in await intake.take()] == [9, 10]
+    assert [event.seq for event in await intake.take(60.0)] == [9, 10]

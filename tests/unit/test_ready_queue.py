@@ -1,4 +1,4 @@
-"""The jobs that may be assigned: in order, apart by what they require."""
+"""The jobs that may be assigned: in lines, apart by what they need and how they rank."""
 
 # pyright: reportPrivateUsage=false
 # What is left inside is the point.
@@ -6,46 +6,63 @@
 from itertools import islice
 
 from events.ids import JobId
-from services.scheduler.state.ready import Item, ReadyQueue, Requirement
+from services.scheduler.state.needs import Need
+from services.scheduler.state.ranking import Rank
+from services.scheduler.state.ready import OUTDATED_MAX, Line, ReadyQueue
 
-CPU: Requirement = frozenset({"engine:ffmpeg"})
-GPU: Requirement = frozenset({"engine:ffmpeg", "gpu"})
+CPU = Need(frozenset({"engine:ffmpeg"}))
+GPU = Need(frozenset({"engine:ffmpeg", "gpu"}))
 A, B, C = JobId("a"), JobId("b"), JobId("c")
 
 
-def queue(*items: tuple[JobId, float, int], requirement: Requirement = CPU) -> ReadyQueue:
+def rank(key: float) -> Rank:
+    return Rank("", 1.0, key)
+
+
+def queue(*items: tuple[JobId, float, int], need: Need = CPU) -> ReadyQueue:
     ready = ReadyQueue()
     for job, key, job_no in items:
-        ready.add(job, key, job_no, requirement)
+        ready.add(job, job_no, need, rank(key))
     return ready
 
 
-def order(ready: ReadyQueue, requirement: Requirement = CPU) -> list[Item]:
-    return list(ready.ordered(requirement))
+def line(ready: ReadyQueue, need: Need = CPU) -> Line:
+    (only,) = ready.needs()[need]
+    return only
+
+
+def order(ready: ReadyQueue, need: Need = CPU) -> list[JobId]:
+    return [place.job for place in ready.ordered(line(ready, need))]
 
 
 class TestOrder:
     def test_the_smaller_key_comes_first(self) -> None:
-        ready = queue((A, 3.0, 1), (B, 1.0, 2), (C, 2.0, 3))
-        assert order(ready) == [(1.0, 2, B), (2.0, 3, C), (3.0, 1, A)]
+        assert order(queue((A, 3.0, 1), (B, 1.0, 2), (C, 2.0, 3))) == [B, C, A]
 
     def test_of_equal_keys_the_earlier_submission_comes_first(self) -> None:
-        ready = queue((C, 1.0, 3), (A, 1.0, 2), (B, 1.0, 1))
-        assert [job for _, _, job in order(ready)] == [B, A, C]
+        assert order(queue((C, 1.0, 3), (A, 1.0, 2), (B, 1.0, 1))) == [B, A, C]
 
     def test_looking_removes_nothing(self) -> None:
         ready = queue((A, 1.0, 1), (B, 2.0, 2))
-        assert order(ready) == order(ready) == [(1.0, 1, A), (2.0, 2, B)]
+        assert order(ready) == order(ready) == [A, B]
 
     def test_a_walk_that_is_left_early_puts_back_what_it_took(self) -> None:
         ready = queue((A, 1.0, 1), (B, 2.0, 2), (C, 3.0, 3))
-        walk = ready.ordered(CPU)
-        assert [job for _, _, job in islice(walk, 2)] == [A, B]
+        walk = ready.ordered(line(ready))
+        assert [place.job for place in islice(walk, 2)] == [A, B]
         walk.close()
-        assert [job for _, _, job in order(ready)] == [A, B, C]
+        assert order(ready) == [A, B, C]
 
-    def test_a_requirement_for_which_nothing_waits_has_no_jobs(self) -> None:
-        assert order(queue((A, 1.0, 1)), GPU) == []
+    def test_each_weight_and_each_tenant_of_a_need_has_its_own_line(self) -> None:
+        ready = ReadyQueue()
+        for number, name in enumerate((("", 1.0), ("", 2.0), ("ann", 1.0))):
+            ready.add(JobId(f"j{number}"), number, CPU, Rank(*name, 0.0))
+        assert [(each.tenant, each.weight) for each in ready.lines()] == [
+            ("", 1.0),
+            ("", 2.0),
+            ("ann", 1.0),
+        ]
+        assert ready.needs() == {CPU: ready.lines()}
 
 
 class TestMembership:
@@ -56,46 +73,55 @@ class TestMembership:
     def test_a_removed_job_waits_no_more(self) -> None:
         ready = queue((A, 1.0, 1), (B, 2.0, 2), (C, 3.0, 3))
         ready.remove(B)
-        assert [job for _, _, job in order(ready)] == [A, C]
-        assert (len(ready), B in ready) == (2, False)
+        assert (order(ready), len(ready), B in ready) == ([A, C], 2, False)
 
     def test_removing_a_stranger_changes_nothing(self) -> None:
         ready = queue((A, 1.0, 1))
         ready.remove(B)
-        assert order(ready) == [(1.0, 1, A)]
+        assert order(ready) == [A]
 
     def test_a_job_that_came_back_with_the_same_key_is_there_once(self) -> None:
         ready = queue((A, 1.0, 1), (B, 2.0, 2))
         ready.remove(B)
-        ready.add(B, 2.0, 2, CPU)
-        assert order(ready) == [(1.0, 1, A), (2.0, 2, B)]
+        ready.add(B, 2, CPU, rank(2.0))
+        assert order(ready) == [A, B]
 
     def test_a_job_that_came_back_with_another_key_is_where_the_new_one_puts_it(self) -> None:
         ready = queue((A, 1.0, 1), (B, 2.0, 2))
         ready.remove(A)
-        ready.add(A, 3.0, 1, CPU)
-        assert order(ready) == [(2.0, 2, B), (3.0, 1, A)]
+        ready.add(A, 1, CPU, rank(3.0))
+        assert order(ready) == [B, A]
 
     def test_adding_a_job_again_moves_it(self) -> None:
         ready = queue((A, 1.0, 1), (B, 2.0, 2))
-        ready.add(A, 3.0, 1, GPU)
-        assert order(ready) == [(2.0, 2, B)]
-        assert order(ready, GPU) == [(3.0, 1, A)]
-        assert len(ready) == 2
+        ready.add(A, 1, GPU, rank(3.0))
+        assert (order(ready), order(ready, GPU), len(ready)) == ([B], [A], 2)
+
+    def test_ranking_anew_keeps_exactly_the_jobs_that_are_named(self) -> None:
+        ready = queue((A, 1.0, 1), (B, 2.0, 2), (C, 3.0, 3))
+        ready.rank_anew([(C, 3, CPU, rank(0.0)), (A, 1, CPU, rank(5.0))])
+        assert (order(ready), B in ready, len(ready)) == ([C, A], False, 2)
 
 
-class TestRequirements:
-    def test_requirements_are_those_for_which_jobs_wait(self) -> None:
+class TestSize:
+    def test_needs_are_those_of_the_jobs_that_wait(self) -> None:
         ready = queue((A, 1.0, 1))
-        ready.add(B, 1.0, 2, GPU)
-        assert ready.requirements() == [CPU, GPU]
+        ready.add(B, 2, GPU, rank(1.0))
+        assert list(ready.needs()) == [CPU, GPU]
         ready.remove(A)
-        assert ready.requirements() == [GPU]
+        assert list(ready.needs()) == [GPU]
         ready.remove(B)
-        assert ready.requirements() == []
+        assert ready.needs() == {}
 
     def test_nothing_is_left_of_jobs_that_have_gone(self) -> None:
         ready = queue((A, 1.0, 1), (B, 2.0, 2), (C, 3.0, 3))
         for job in (B, C, A):
             ready.remove(job)
-        assert (ready._heaps, ready._entries) == ({}, {})
+        assert (ready._lines, ready._places) == ({}, {})
+
+    def test_places_of_jobs_that_have_gone_are_cleared_once_they_are_many(self) -> None:
+        ready = queue((A, 0.0, 0))
+        for number in range(1, 10_000):
+            ready.add(B, number, CPU, rank(float(number)))
+            assert len(line(ready).heap) <= 2 + OUTDATED_MAX + 1
+        assert order(ready) == [A, B]

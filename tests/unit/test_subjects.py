@@ -7,7 +7,9 @@ import pytest
 from events import subjects
 from events.ids import JobId, NodeId
 from events.subjects import Filter, Subject
-from services.scheduler.control.jobs import AT_ONCE
+from services.clock import Pen, SystemClock
+from services.memory import memory_backbone
+from services.scheduler.control.intake import Intake
 
 BAD_TOKENS = ("", "a.b", "a b", "*", ">", "a\n", "\r\nPUB x", "ü", "a" * 65)
 
@@ -99,7 +101,9 @@ class TestFilters:
 
     def test_requests_that_are_answered_at_once_are_kept_by_no_stream(self) -> None:
         kept = (*subjects.LEDGER, *subjects.TELEMETRY, *subjects.LOGS, *subjects.COMMANDS)
-        asked = [*AT_ONCE, subjects.API_SUBMIT, subjects.API_SUBMIT_MANY, subjects.QUERY]
+        pen = Pen("test", SystemClock())
+        answered = Intake(memory_backbone().ledger, pen, lambda: "x").endpoints()
+        asked = [*answered, subjects.API_EXPLAIN, subjects.QUERY]
         assert [s for s in asked if any(_selects(pattern, s) for pattern in kept)] == []
 
 

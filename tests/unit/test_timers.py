@@ -11,7 +11,6 @@ from events.job import (
     AttemptFailed,
     AttemptLost,
     Canceled,
-    CancelRequested,
     Completed,
     Failed,
     FailureClass,
@@ -111,54 +110,6 @@ class TestRelease:
         told.world.unblocked.clear()
         assert timers.release(told.world, instant(60)) == []
         assert list(told.world.unblocked) == [JOB]
-
-
-class TestGiveUp:
-    @pytest.mark.parametrize(
-        ("fact", "cause"),
-        [
-            (Lost(), LossCause.NODE_LOST),
-            (Removed(), LossCause.NODE_LOST),
-            (Drained(epoch=1), LossCause.DRAINED),
-        ],
-        ids=["lost", "removed", "drained"],
-    )
-    @pytest.mark.parametrize("started", [True, False])
-    def test_attempts_go_with_their_node(
-        self, fact: NodeFact, cause: LossCause, *, started: bool
-    ) -> None:
-        told = held(STARTED) if started else held()
-        seq = told.world.seq
-        told.node("n1", fact)
-        lost = AttemptLost(node=N1, attempt=1, cause=cause)
-        assert timers.give_up(told.world, instant(9), SETTINGS) == [Draft(JOB, lost, seq)]
-
-    def test_attempts_of_an_earlier_start_of_the_worker_are_lost(self) -> None:
-        told = held(STARTED)
-        seq = told.world.seq
-        told.register("n1", 4, epoch=2)
-        lost = AttemptLost(node=N1, attempt=1, cause=LossCause.NODE_RESTARTED)
-        assert timers.give_up(told.world, instant(9), SETTINGS) == [Draft(JOB, lost, seq)]
-
-    def test_attempts_of_this_start_of_the_worker_are_kept(self) -> None:
-        assert timers.give_up(held(STARTED).world, instant(86400), SETTINGS) == []
-
-    @pytest.mark.parametrize("canceled", [True, False])
-    def test_an_assignment_that_is_never_started_is_lost_in_the_end(
-        self, *, canceled: bool
-    ) -> None:
-        told = held(CancelRequested()) if canceled else held()
-        assigned = instant(3)
-        assert timers.give_up(told.world, assigned + timedelta(seconds=60), SETTINGS) == []
-        lost = AttemptLost(node=N1, attempt=1, cause=LossCause.NOT_STARTED)
-        late = assigned + timedelta(seconds=60.001)
-        assert timers.give_up(told.world, late, SETTINGS) == [Draft(JOB, lost, told.world.seq)]
-
-    def test_a_job_whose_fact_is_on_its_way_is_left_alone(self) -> None:
-        told = held()
-        told.node("n1", Lost())
-        told.world.claim(JOB)
-        assert timers.give_up(told.world, instant(9), SETTINGS) == []
 
 
 class TestRejectUnplaceable:

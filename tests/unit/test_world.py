@@ -38,6 +38,7 @@ from events.node import (
 )
 from events.spec import JobSpec
 from events.state.job import Absent, Halted, Held, Pending, Waiting
+from services.scheduler.state.lineup import in_order
 from services.scheduler.state.world import World
 from tests.vocabulary import instant
 from tests.worlds import Told, noop
@@ -59,11 +60,12 @@ def left_of_jobs(world: World) -> dict[str, object]:
         "jobs": world.jobs,
         "held": {node: jobs for node, jobs in world.held.items() if jobs},
         "halted": world.halted,
-        "ready": world.ready._heaps,
+        "ready": (*world.ready.lines(), *world.ready._places),
         "dependents": world.dependents,
         "unblocked": world.unblocked,
         "claims": world._claims,
-        "claimed on": world._claimed_on,
+        "backlog": world._backlog,
+        "taken": {node: taken for node, taken in world.taken.items() if any(taken)},
     }
     return {place: found for place, found in kept.items() if found}
 
@@ -107,8 +109,10 @@ class TestJobs:
         told = started()
         told.submit(OTHER)
         told.job(JOB, LOST_ONCE, Queued(after=QueuedAfter.LOSS))
-        (requirement,) = told.world.ready.requirements()
-        assert [job for _, _, job in told.world.ready.ordered(requirement)] == [JOB, OTHER]
+        assert [place.job for place in in_order(told.world, told.world.ready.lines())] == [
+            JOB,
+            OTHER,
+        ]
         assert told.world.halted == set()
 
     def test_garbage_on_a_job_moves_only_its_version(self) -> None:

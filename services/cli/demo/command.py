@@ -10,7 +10,7 @@ from anyio import to_thread
 
 from services.cli.demo.media import make_inputs
 from services.cli.demo.play import Stage, play
-from services.cli.host.fleet import DRAIN_S, Place, UpSettings, running
+from services.cli.host.fleet import DRAIN_S, WORKER_PREFIX, Place, UpSettings, running
 from services.cli.host.serve import FFMPEG_CACHE
 from services.cli.host.up import line
 from services.cli.invocation import Exit, Invocation, pass_invocation
@@ -65,12 +65,16 @@ async def _perform(directory: Path, keep: Path | None) -> bool:
     await make_inputs(ffmpeg, media_root)
     _say(f"Starting nats-server, projector, scheduler and {WORKERS} workers in {directory}")
 
+    pids: dict[str, int] = {}
+
     def tell(status: ChildStatus) -> None:
         click.echo(line(status, clock))
+        if status.pid is not None:
+            pids[status.name.removeprefix(WORKER_PREFIX)] = status.pid
 
     settings = UpSettings(workers=WORKERS, slots=1, media_root=media_root, output_root=output_root)
     async with running(settings, Place(data_dir=directory), tell) as fleet:
-        good = await play(Stage(url=fleet.url, ffmpeg=ffmpeg, output_root=output_root))
+        good = await play(Stage(url=fleet.url, ffmpeg=ffmpeg, output_root=output_root, pids=pids))
         _say("Stopping everything")
     took_s = clock.monotonic_s() - began_s
     kept = "" if keep is None else f"; outputs are in {output_root}"

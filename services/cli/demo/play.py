@@ -1,5 +1,6 @@
 """The demo on a running fleet: submit, watch, ask, prove."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import anyio
@@ -14,11 +15,13 @@ from events.job import Failed, Rejected
 from events.requests import QueryRequest
 from events.state.job import JobStatus
 from services.backbone import Backbone
+from services.cli.demo.accident import Accident
 from services.cli.demo.media import prove
 from services.cli.demo.raw import publish
 from services.cli.demo.scenes import (
     FAILURE,
     REFUSED_FIELD,
+    SURVIVOR,
     WRONG_CODEC,
     Scene,
     refused_request,
@@ -59,14 +62,16 @@ class Stage(Struct, frozen=True, kw_only=True):
     url: str
     ffmpeg: Path
     output_root: Path
+    pids: Mapping[str, int]
+    """Process ids of the workers by the names of their nodes, as they are now."""
 
 
 async def play(stage: Stage) -> bool:
-    """Run all scenes; return whether each ended as it must and all outputs hold."""
+    """Run all scenes, kill a worker; return whether all ended as it must and all outputs hold."""
     async with open_backbone(stage.url, name="ffrtmp demo") as backbone:
         fleet = Fleet(backbone, Client(backbone.bus))
         asked = scenes()
-        watched = _Watched(asked)
+        watched = _Watched(asked, Accident(SURVIVOR, stage.pids))
         last_seq = 0
         async with anyio.create_task_group() as tasks:
             await tasks.start(_watch_progress, backbone, watched)
@@ -84,8 +89,9 @@ async def play(stage: Stage) -> bool:
 class _Watched:
     """What has been seen of the demo's jobs."""
 
-    def __init__(self, asked: tuple[Scene, ...]) -> None:
+    def __init__(self, asked: tuple[Scene, ...], accident: Accident) -> None:
         self._asked = asked
+        self._accident = accident
         self.observer = Observer([scene.job_id for scene in asked])
         self._rejected: list[Rejected] = []
         self._failed: dict[str, Failed] = {}
@@ -94,6 +100,11 @@ class _Watched:
     def over(self) -> bool:
         """Whether every job has ended, the one without an id of its own too."""
         return self.observer.over and bool(self._rejected)
+
+    def progress(self, recorded: Recorded) -> None:
+        """Take one report of a running attempt."""
+        self.observer.progress(recorded)
+        self._accident.see(recorded)
 
     def fact(self, recorded: Recorded) -> Sight | None:
         """Apply one fact of any job: the fleet is the demo's alone."""
@@ -123,6 +134,9 @@ class _Watched:
             found.append(f"rejected for {fields}, not for {REFUSED_FIELD} alone")
         if not all(WRONG_CODEC in rejected.reason for rejected in self._rejected):
             found.append("the rejection does not say what was given")
+        accident = self._accident.problem(self.observer.sights[SURVIVOR].attempt)
+        if accident is not None:
+            found.append(accident)
         return found
 
 
@@ -158,7 +172,7 @@ async def _watch_progress(
         task_status.started()
         async for batch in batches:
             for recorded in batch:
-                watched.observer.progress(recorded)
+                watched.progress(recorded)
 
 
 async def _show_results(fleet: Fleet, last_seq: int) -> None:

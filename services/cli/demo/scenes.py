@@ -58,7 +58,12 @@ def scenes() -> tuple[Scene, ...]:
         _made("batch-medium", Queue.BATCH, Priority.MEDIUM, _testing(Codec.VP9)),
         _made("batch-low", Queue.BATCH, Priority.LOW, _talk(Codec.HEVC)),
         Scene(job=SubmitJob(job_id=JobId("demo-corrupt"), input=CORRUPT)),
+        _made("survivor", Queue.BATCH, Priority.LOW, _long()),
     )
+
+
+SURVIVOR = JobId("demo-survivor")
+"""The job whose worker is killed in mid-encode."""
 
 
 FAILURE = FailureClass.PERMANENT
@@ -112,6 +117,17 @@ def _testing(codec: Codec) -> _Recipe:
         duration_s=4.0,
         container=Container.WEBM if webm else Container.MP4,
         audio=AudioCodec.OPUS if webm else AudioCodec.AAC,
+    )
+
+
+def _long() -> _Recipe:
+    """Encode for some seconds: long enough to be interrupted."""
+    return _Recipe(
+        video=Video(codec=Codec.H264, width=1280, height=720),
+        source=TestSource(width=1280, height=720, rate=25.0, duration_s=12.0),
+        duration_s=12.0,
+        container=Container.MP4,
+        audio=AudioCodec.AAC,
     )
 
 

@@ -1,6 +1,7 @@
 """A whole fleet on one host: the server, its streams, and one process for each service."""
 
 import os
+import shlex
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -28,6 +29,8 @@ from services.supervise import (
 )
 
 SERVER_NAME = "nats-server"
+WORKER_PREFIX = "worker-"
+"""What comes before a node's id in the name of its worker's process."""
 SERVICE_DRAIN_S = 15.0
 WORKER_DRAIN_S = 20.0
 """Longer than a worker's own drain: it shall end by itself."""
@@ -40,6 +43,9 @@ class UpSettings(Struct, frozen=True, kw_only=True):
 
     workers: Annotated[int, Meta(ge=0, le=256)] = 1
     """Workers on this host."""
+    schedulers: Annotated[int, Meta(ge=1, le=16)] = 1
+    """Schedulers on this host; one decides, the others are warm standbys that take over within 3 s
+    of its death."""
     slots: Annotated[int, Meta(ge=1, le=4096)] | None = None
     """Attempts at once of each worker; None is the worker's own default."""
     port: Annotated[int, Meta(ge=0, le=65535)] = 0
@@ -150,19 +156,26 @@ def _stages(settings: UpSettings, place: Place, url: str) -> list[list[ChildSpec
     workers = [f"{host}-{number}" for number in range(1, settings.workers + 1)]
     return [
         [_service("projector", place, url)],
-        [_service("scheduler", place, url)],
+        [_service("scheduler", place, url, name=name) for name in _names(settings.schedulers)],
         [
-            _worker(f"worker-{node}", node, settings, _service("worker", place, url))
+            _worker(WORKER_PREFIX + node, node, settings, _service("worker", place, url))
             for node in workers
         ],
     ]
 
 
-def _service(command: str, place: Place, url: str) -> ChildSpec:
+def _names(schedulers: int) -> list[str]:
+    """Return what the schedulers' processes are called: a single one has no number."""
+    if schedulers == 1:
+        return ["scheduler"]
+    return [f"scheduler-{number}" for number in range(1, schedulers + 1)]
+
+
+def _service(command: str, place: Place, url: str, *, name: str = "") -> ChildSpec:
     root = str(Path(services.__file__).parents[1])
     config = () if place.config is None else ("--config", str(place.config))
     return ChildSpec(
-        name=command,
+        name=name or command,
         argv=(
             *(sys.executable, "-P", "-m", "services.cli.main"),
             *("--data-dir", str(place.data_dir), *config, command),
@@ -178,14 +191,15 @@ def _service(command: str, place: Place, url: str) -> ChildSpec:
 def _worker(name: str, node: str, settings: UpSettings, base: ChildSpec) -> ChildSpec:
     data_dir = Path(base.argv[base.argv.index("--data-dir") + 1])
     slots = () if settings.slots is None else ("--slots", str(settings.slots))
+    options = (
+        *("--node-id", node, "--work-dir", str(data_dir / "workers" / node)),
+        *("--media-root", str(settings.media_root)),
+        *("--output-root", str(settings.output_root), *slots),
+    )
     return ChildSpec(
         name=name,
-        argv=(
-            *base.argv,
-            *("--node-id", node, "--work-dir", str(data_dir / "workers" / node)),
-            *("--media-root", str(settings.media_root)),
-            *("--output-root", str(settings.output_root), *slots),
-        ),
+        argv=(*base.argv, *options),
         environment=base.environment,
+        again=shlex.join(("ffrtmp", *base.argv[base.argv.index("--data-dir") :], *options)),
         drain_s=WORKER_DRAIN_S,
     )

@@ -13,13 +13,14 @@ from services.worker.noop import NoopExecutor
 from services.worker.port import Executor, Machine
 
 
-async def look(settings: WorkerSettings, *, cache_dir: Path, clock: Clock, version: str) -> Machine:
+async def look(
+    settings: WorkerSettings, *, fingerprint: str, cache_dir: Path, clock: Clock, version: str
+) -> Machine:
     """Return the machine as a worker with these settings offers it.
 
     What ffmpeg was seen to do is kept in `cache_dir`, which workers may share.
     Raises ConfigurationError when no ffmpeg works here.
     """
-    make_directory(settings.work_dir, "work_dir")
     make_directory(settings.output_root, "output_root")
     found = await locate(cache_dir)
     hardware = await read_hardware(settings.work_dir, found.version)
@@ -40,7 +41,8 @@ async def look(settings: WorkerSettings, *, cache_dir: Path, clock: Clock, versi
             *(("gpu",) if hardware.gpus else ()),
         ),
         hardware=hardware,
-        read_load=LoadReader(settings.work_dir).read,
-        address=hardware.hostname,
+        read_load=LoadReader(settings.work_dir, settings.output_root).read,
+        address=f"{hardware.hostname}/{settings.work_dir.name}",
         version=version,
+        fingerprint=fingerprint,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from services.cli.invocation import Invocation, over_nats, pass_invocation
+from services.cli.invocation import Invocation, over_nats_at_last, pass_invocation
 from services.cli.options import load_settings, settings_options
 from services.config import ProjectorSettings, SchedulerSettings, WorkerSettings
 
@@ -38,25 +38,40 @@ def worker(invocation: Invocation, /, **options: Any) -> None:  # noqa: ANN401 -
         invocation, WorkerSettings, "worker", options=options, defaults=defaults
     )
 
-    async def serve(backbone: "Backbone") -> None:
-        from services.cli.host.machine import look  # noqa: PLC0415 - not for --help
-        from services.cli.version import version  # noqa: PLC0415 - not for --help
-        from services.clock import SystemClock  # noqa: PLC0415 - not for --help
-        from services.worker.service import run_worker  # noqa: PLC0415 - not for --help
+    from services.bus.peers import worker_name  # noqa: PLC0415 - not for --help
+    from services.cli.host.connection import make_directory  # noqa: PLC0415 - not for --help
+    from services.worker.keep.identity import sole_user  # noqa: PLC0415 - not for --help
 
-        clock = SystemClock()
-        cache_dir = invocation.data_dir / FFMPEG_CACHE
-        machine = await look(settings, cache_dir=cache_dir, clock=clock, version=version())
-        await run_worker(backbone, settings, machine, clock=clock)
+    make_directory(settings.work_dir, "work_dir")
+    with sole_user(settings.work_dir) as fingerprint:
 
-    run(invocation, f"worker {settings.node_id}", serve, drain_s=settings.drain_s)
+        async def serve(backbone: "Backbone") -> None:
+            from services.cli.host.machine import look  # noqa: PLC0415 - not for --help
+            from services.cli.version import version  # noqa: PLC0415 - not for --help
+            from services.clock import SystemClock  # noqa: PLC0415 - not for --help
+            from services.worker.service import run_worker  # noqa: PLC0415 - not for --help
+
+            clock = SystemClock()
+            machine = await look(
+                settings,
+                fingerprint=fingerprint,
+                cache_dir=invocation.data_dir / FFMPEG_CACHE,
+                clock=clock,
+                version=version(),
+            )
+            await run_worker(backbone, settings, machine, clock=clock)
+
+        run(invocation, worker_name(settings.node_id), serve, drain_s=settings.drain_s)
 
 
 @click.command()
 @settings_options(SchedulerSettings)
 @pass_invocation
 def scheduler(invocation: Invocation, /, **options: Any) -> None:  # noqa: ANN401 - from the struct
-    """Run a scheduler until SIGTERM. Any number may run on one log."""
+    """Run a scheduler until SIGTERM. Of any number on one log, one decides.
+
+    The others are warm standbys: one of them takes over as soon as the leader is gone.
+    """
     settings = load_settings(
         invocation, SchedulerSettings, "scheduler", options=options, defaults={}
     )
@@ -96,14 +111,14 @@ def run(
     *,
     drain_s: float,
 ) -> None:
-    """Connect as `name` and serve until a signal."""
+    """Connect as `name`, waiting for the server as long as it takes, and serve until a signal."""
     from services.lifecycle import (  # noqa: PLC0415 - not for --help
         configure_logging,
         serve_until_signalled,
     )
 
     configure_logging(invocation.environment.get("FFRTMP_LOG_LEVEL", "info"))
-    connect = over_nats if invocation.connect is None else invocation.connect
+    connect = over_nats_at_last if invocation.connect is None else invocation.connect
     url = invocation.url()
     serve_until_signalled(lambda: connect(url, name), serve, drain_s=drain_s)
 

@@ -66,6 +66,9 @@ def line(status: ChildStatus, clock: Clock) -> str:
         parts.append(status.exit)
     if status.retry_s:
         parts.append(f"again in {present.duration(status.retry_s)}")
+    if status.again:
+        parts.append("left in order; start it again with:")
+        return "\n".join(["  ".join(parts), f"          | {status.again}"])
     crashed = status.state in {ChildState.BACKING_OFF, ChildState.GIVEN_UP}
     words = status.last_lines if crashed else ()
     return "\n".join(["  ".join(parts), *(f"          | {word}" for word in words)])

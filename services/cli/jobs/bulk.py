@@ -43,7 +43,7 @@ async def submit_many(fleet: Fleet, bodies: Iterable[bytes | Reply], plan: Plan)
     with ExitStack() as stack:
         stack.enter_context(_interruptible())
         if sys.stderr.isatty():
-            tally.advance = stack.enter_context(_Bar(plan.total))
+            tally.advance = stack.enter_context(Bar(plan.total))
         async for replies in fleet.client.submit_many(tally.sendable(bodies)):
             tally.count(replies)
     if not plan.as_json:
@@ -152,7 +152,7 @@ def lines_of(file: IO[bytes]) -> int | None:
     return lines
 
 
-class _Bar:
+class Bar:
     """A progress bar on stderr."""
 
     def __init__(self, total: int | None) -> None:

@@ -1,32 +1,23 @@
 """`ffrtmp jobs`: the group, and the commands that look at jobs."""
 
-from collections.abc import Sequence
-
 import anyio
 import click
 
 from events import subjects
 from events.codec import Recorded
 from events.ids import JobId
-from events.spec import Priority, Queue
-from events.state.job import JobStatus
 from events.telemetry import LogChunk
 from services.cli.invocation import Exit, Fleet, Invocation, output_option, pass_invocation
 from services.cli.jobs.arguments import job_id as checked
 from services.cli.jobs.control import cancel, pause, reprioritize, resume, retry
 from services.cli.jobs.detail import detail_of, show_detail
+from services.cli.jobs.explain import explain
+from services.cli.jobs.filtered.listing import dead, list_jobs
 from services.cli.jobs.follow import follow as follow_jobs
 from services.cli.jobs.submit import submit
 from services.cli.jobs.watch import watch_to_end
-from services.cli.look.query import Row, ask
-from services.cli.output import complain, show_json, show_table, styled
+from services.cli.output import complain, show_json
 from tui import present
-
-LISTED_MAX = 10_000
-_COLUMNS = (
-    *("job_id", "status", "queue", "priority", "tenant", "node", "attempt", "progress_percent"),
-    *("speed", "submitted_at", "wait_s", "run_s", "size_bytes", "failure_class", "failure_reason"),
-)
 
 
 @click.group()
@@ -34,48 +25,8 @@ def jobs() -> None:
     """Submit, list, follow and control jobs."""
 
 
-for _command in (submit, cancel, pause, resume, retry, reprioritize):
+for _command in (submit, list_jobs, explain, dead, cancel, pause, resume, retry, reprioritize):
     jobs.add_command(_command)
-
-
-@jobs.command("list")
-@click.option("--status", multiple=True, type=click.Choice([word.value for word in JobStatus]))
-@click.option("--queue", type=click.Choice([word.value for word in Queue]))
-@click.option("--priority", type=click.Choice([word.value for word in Priority]))
-@click.option("--tenant")
-@click.option("--node")
-@click.option("--limit", type=click.IntRange(1, LISTED_MAX), default=50, show_default=True)
-@output_option
-@pass_invocation
-def list_jobs(
-    invocation: Invocation,
-    /,
-    *,
-    status: tuple[str, ...],
-    limit: int,
-    **equal: str | None,
-) -> int:
-    """List jobs, the newest first."""
-    asked = {name: value for name, value in equal.items() if value is not None}
-    where = [f"{name} = ?" for name in asked]
-    if status:
-        where.append(f"status IN ({', '.join('?' * len(status))})")
-    condition = f" WHERE {' AND '.join(where)}" if where else ""
-    question = (
-        f"SELECT {', '.join(_COLUMNS)} FROM jobs{condition} "  # noqa: S608 - values are parameters
-        f"ORDER BY first_seq DESC LIMIT {limit}"
-    )
-    params = (*asked.values(), *status)
-
-    async def work(fleet: Fleet) -> int:
-        rows = await ask(fleet, question, params)
-        if invocation.json:
-            show_json(rows)
-        else:
-            _show_list(rows)
-        return Exit.OK
-
-    return invocation.work(work)
 
 
 @jobs.command()
@@ -176,29 +127,6 @@ class _LogPrinter:
                 )
             else:
                 click.echo(f"{chunk.attempt} {chunk.stream}: {present.printable(text)}")
-
-
-def _show_list(rows: Sequence[Row]) -> None:
-    columns = ("job", "state", "queue", "node", ">done", ">speed", ">waited", ">ran", ">size", "")
-    show_table(
-        columns,
-        [
-            (
-                row["job_id"],
-                styled(present.job_look(str(row["status"]))),
-                f"{row['queue']}/{row['priority']}",
-                row["node"] or "",
-                present.percent(row["progress_percent"]),
-                present.speed(row["speed"]),
-                present.duration(row["wait_s"]),
-                present.duration(row["run_s"]),
-                present.size(row["size_bytes"]),
-                present.shortened(str(row["failure_reason"] or ""), 60),
-            )
-            for row in rows
-        ],
-        spare=("queue", "size", "waited", "speed", "ran", "node"),
-    )
 
 
 def _unknown(job: JobId) -> Exit:

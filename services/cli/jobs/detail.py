@@ -9,9 +9,10 @@ from msgspec import Raw, Struct
 
 from events.codec import Recorded
 from events.ids import JobId
-from events.job import Completed, Submitted
+from events.job import Completed, Failed, Submitted
 from events.media import EncodeStats, MadeFile
 from events.spec import JobSpec
+from events.state.job import JobStatus
 from services.cli.jobs.follow import Observer, Sight
 from services.cli.output import show_table, styled
 from tui import present
@@ -39,6 +40,8 @@ class Detail(Struct, frozen=True, kw_only=True):
     reason: str
     promoted: bool
     retrying: bool
+    poison: bool
+    """It failed because too many of its attempts were lost with their nodes."""
     spec: JobSpec | None
     """None: the request was refused before it could be read."""
     files: tuple[MadeFile, ...]
@@ -64,6 +67,7 @@ def detail_of(job: JobId, facts: Sequence[Recorded]) -> Detail | None:
         reason="" if sight.well else sight.reason,
         promoted=sight.promoted,
         retrying=sight.retrying,
+        poison=sight.status == JobStatus.FAILED and _is_poison(facts),
         spec=None if asked is None else asked.spec,
         files=() if made is None else made.files,
         stats=None if made is None else made.stats,
@@ -73,12 +77,20 @@ def detail_of(job: JobId, facts: Sequence[Recorded]) -> Detail | None:
     )
 
 
+def _is_poison(facts: Sequence[Recorded]) -> bool:
+    """Tell whether the last failure of the job says so."""
+    last = next((r.fact for r in reversed(facts) if isinstance(r.fact, Failed)), None)
+    return last is not None and last.poison
+
+
 def show_detail(detail: Detail) -> None:
     """Print a job for people: what it is, what came of it, and its history."""
     look = styled(present.job_look(detail.status, retrying=detail.retrying))
     rows: list[tuple[str, object]] = [("job", detail.job_id), ("state", look)]
     if detail.node:
         rows.append(("node", f"{detail.node}, attempt {detail.attempt}"))
+    if detail.poison:
+        rows.append(("poison", "its attempts were lost with their nodes; retry it with care"))
     if detail.reason:
         rows.append(("reason", detail.reason))
     if detail.spec is not None:

@@ -6,10 +6,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from services.backbone import Backbone
 from services.bus.nats import NatsBus, NatsInbox
 from services.errors import ConfigurationError, LogUnavailable
+from services.lease.nats import NatsLease
 from services.log.jetstream.connection import Connection, connect
 from services.log.jetstream.log import open_log
 from services.log.jetstream.streams import (
     COMMANDS,
+    LEASES,
     LEDGER,
     LOGS,
     TELEMETRY,
@@ -46,13 +48,14 @@ async def backbone_on(connection: Connection) -> AsyncGenerator[Backbone]:
             logs=await stack.enter_async_context(open_log(LOGS, connection, expiring)),
             inbox=NatsInbox(connection),
             bus=NatsBus(connection),
+            lease=NatsLease(connection),
         )
 
 
 async def _durability(connection: Connection) -> Durability:
-    """Return the mode that the streams were made for, once all four are known to exist."""
+    """Return the mode that the streams were made for, once all five are known to exist."""
     infos: dict[str, StreamInfo] = {}
-    for stream in (LEDGER, TELEMETRY, LOGS, COMMANDS):
+    for stream in (LEDGER, TELEMETRY, LOGS, COMMANDS, LEASES):
         infos[stream] = await stream_info(connection, stream)
     missing = [
         name

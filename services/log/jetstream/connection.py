@@ -8,8 +8,8 @@ not yet written when a connection broke is dropped instead of being sent late be
 
 import secrets
 from asyncio import Future
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
@@ -21,6 +21,7 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
 from services.errors import ConfigurationError, LogUnavailable
+from services.log.jetstream.wire import parse_headers, publish
 
 RECONNECT_WAIT_S = 0.1
 PING_INTERVAL_S = 2
@@ -33,7 +34,12 @@ SCHEMES = ("nats", "tls", "ws", "wss")
 OnMessage: TypeAlias = Callable[[bytes, bytes, bytes, bytes | None], None]
 """Takes subject, reply subject, body and header block of one message; must not block."""
 
+_NO_RESPONDERS = "503"
+"""Status of the server's own answer to a request on a subject that nobody listens to."""
+
 _Answer = TypeVar("_Answer")
+_Reply: TypeAlias = tuple[bytes, bytes | None]
+"""Body and header block."""
 _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
 
@@ -55,6 +61,9 @@ class _RawClient(Client):
             handler(subject, reply, data, headers)
 
     def send_raw(self, wire: bytes) -> None:
+        if not self._pending and self._transport is not None:
+            self._transport.write(wire)  # nothing is before it: no need to wake the flusher
+            return
         self._pending.append(wire)
         self._pending_data_size += len(wire)
         queue = self._flush_queue
@@ -75,10 +84,10 @@ class _RawClient(Client):
     async def subscribe_raw(self, subject: str) -> tuple[Subscription, int]:
         # Its parameter `future` is not fully typed.
         subscription = await self.subscribe(subject)  # pyright: ignore[reportUnknownMemberType]
-        for sid, each in self._subs.items():
-            if each is subscription:
-                return subscription, sid
-        raise AssertionError("a fresh subscription is registered")
+        return subscription, self.sid_of(subject)
+
+    def sid_of(self, subject: str) -> int:
+        return max(sid for sid, each in self._subs.items() if each.subject == subject)
 
 
 class Connection:
@@ -88,10 +97,14 @@ class Connection:
         self._client = client
         self._token = secrets.token_hex(8)
         self._count = 0
+        self._asked: dict[bytes, Future[_Reply]] = {}
+        self._answers = f"_INBOX.{self._token}.answers."
         self._up = anyio.Event()
         self._leaving = False
         self.generation = 0
         """Grows with each loss of the connection: what was sent in an older one may be lost."""
+        self.up_since_s: float | None = None
+        """Since when it is up, in seconds of the event loop; None: it is down."""
         self.closed = anyio.Event()
         """The connection is closed for good, by us or by an error of the server."""
         self.on_up: list[Callable[[], None]] = []
@@ -124,6 +137,16 @@ class Connection:
         self._client.send_raw(wire)
         return True
 
+    @contextmanager
+    def taking_over(self, subject: str, on_message: OnMessage) -> Generator[None]:
+        """Call `on_message` for the messages of the library's newest subscription on `subject`."""
+        sid = self._client.sid_of(subject)
+        self._client.raw_handlers[sid] = on_message
+        try:
+            yield
+        finally:
+            del self._client.raw_handlers[sid]
+
     @asynccontextmanager
     async def listen(self, subject: str, on_message: OnMessage) -> AsyncGenerator[None]:
         """Call `on_message` for each message on `subject` while the context lasts."""
@@ -152,6 +175,12 @@ class Connection:
         if not self._client.is_connected:
             raise LogUnavailable(f"no connection to NATS for {timeout_s} s")
 
+    @asynccontextmanager
+    async def taking_answers(self) -> AsyncGenerator[None]:
+        """Let `ask` work while the context lasts."""
+        async with self.listen(self._answers + "*", self._on_answer):
+            yield
+
     async def ask(
         self,
         subject: str,
@@ -160,17 +189,36 @@ class Connection:
         timeout_s: float,
         headers: Mapping[str, str] | None = None,
     ) -> tuple[bytes, dict[str, str]]:
-        """Return body and headers of the answer; raises LogUnavailable when there is none."""
+        """Return body and headers, by lower-case name, of the answer.
+
+        Raises LogUnavailable when there is none.
+        """
         await self.ready(timeout_s)
-        try:
-            reply = await self._client.request(
-                subject, body, timeout=timeout_s, headers=dict(headers) if headers else None
+        if len(body) > self.payload_bytes_max:
+            raise LogUnavailable(
+                f"{subject}: given: {len(body)} bytes; allowed: {self.payload_bytes_max}"
             )
-        except nats.errors.NoRespondersError as error:
-            raise LogUnavailable(f"{subject}: nobody answers on this subject") from error
-        except (nats.errors.Error, TimeoutError) as error:
+        reply = self._answers + self.unique()
+        token = reply.encode()
+        answer: Future[_Reply] = Future()
+        self._asked[token] = answer
+        self._client.send_raw(publish(subject, body, reply=reply, headers=headers))
+        try:
+            with anyio.fail_after(timeout_s):
+                data, block = await answer
+        except TimeoutError as error:
             raise LogUnavailable(f"{subject}: no answer within {timeout_s} s") from error
-        return reply.data, dict(reply.headers or {})
+        finally:
+            del self._asked[token]
+        found = parse_headers(block)
+        if found.get("status") == _NO_RESPONDERS:
+            raise LogUnavailable(f"{subject}: nobody answers on this subject")
+        return data, found
+
+    def _on_answer(self, subject: bytes, _reply: bytes, body: bytes, block: bytes | None) -> None:
+        answer = self._asked.get(subject)
+        if answer is not None and not answer.done():
+            answer.set_result((body, block))
 
     async def api(
         self, verb: str, request: object, answer: type[_Answer], *, timeout_s: float = 5.0
@@ -189,13 +237,18 @@ class Connection:
     async def lost(self) -> None:
         """Note that the connection broke."""
         self.generation += 1
+        self.up_since_s = None
         self._up = anyio.Event()
         self._client.forget_unsent()
+        for answer in self._asked.values():
+            if not answer.done():
+                answer.set_exception(LogUnavailable("the connection to NATS broke while waiting"))
         if not self._leaving:
             _log.warning("nats.disconnected")
 
     async def restored(self) -> None:
         """Note that the connection is back."""
+        self.up_since_s = anyio.current_time()
         _log.info("nats.reconnected")
         self._tell()
 
@@ -222,7 +275,8 @@ async def connect(url: str, *, name: str, wait_s: float = 10.0) -> AsyncGenerato
     connection = Connection(client)
     try:
         await _first_connect(connection, client, url, name, wait_s=wait_s)
-        yield connection
+        async with connection.taking_answers():
+            yield connection
     finally:
         with anyio.CancelScope(shield=True):
             await connection.leave()
@@ -272,6 +326,7 @@ async def _first_connect(
             closed_cb=connection.ended,
         )
     if client.is_connected:
+        connection.up_since_s = anyio.current_time()
         return
     where = url.rsplit("@", 1)[-1]
     if refused:

@@ -73,7 +73,12 @@ class JetStreamLog:
         return await self._reader.last_seq()
 
     def follow(
-        self, *, after: int, filters: Sequence[Filter] = (), live: bool = True
+        self,
+        *,
+        after: int,
+        filters: Sequence[Filter] = (),
+        live: bool = True,
+        linger_s: float = 0.0,
     ) -> AbstractAsyncContextManager[AsyncIterator[Batch]]:
         """Iterate over batches of all events above `after`; see the port."""
         return follow(
@@ -83,6 +88,7 @@ class JetStreamLog:
                 after=after,
                 filters=tuple(filters),
                 live=live,
+                linger_s=linger_s,
                 hole_free=self._settings.hole_free,
                 batch_max=self._settings.batch_max,
             ),

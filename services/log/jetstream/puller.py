@@ -1,6 +1,7 @@
 """The pull loop: how events come out of a stream, fast, in order and across restarts.
 
-Two pulls overlap, so the server always has something to answer. Deliveries land in a buffer by
+Two pulls overlap, so the server always has something to answer; one who lingers asks with one pull
+for all there is, and rests when that was all. Deliveries land in a buffer by
 plain function calls; whoever follows takes all of it at once. A follower acknowledges nothing: its
 consumer is made anew behind the last event it took whenever the connection was lost, heartbeats
 are missing, or a delivery is. An inbox keeps its durable consumer and acknowledges each command.
@@ -38,6 +39,8 @@ RETRY_WAIT_S = 0.1
 REFUSED_S_MAX = 30.0
 """How long a connected server may refuse a consumer before the follower gives up."""
 
+_NO_MESSAGES = "404"
+"""Status with which a pull that was not to wait ends: that was all."""
 _NS = 1_000_000_000
 _log = structlog.get_logger(__name__)
 
@@ -63,11 +66,15 @@ class Pull:
         reopen: Callable[[], Awaitable[Opened]],
         *,
         keeps: bool = False,
+        linger_s: float = 0.0,
     ) -> None:
         self._connection = connection
         self._stream = stream
         self._reopen = reopen
         self._keeps = keeps
+        self._linger_s = linger_s
+        self._had_all = False
+        """The last pull of one who lingers ended because there was no more."""
         self._buffer: list[Raw] = []
         self._ready = anyio.Event()
         self._under_way = 0
@@ -102,6 +109,9 @@ class Pull:
             await self._open()
             return []
         while not self._buffer:
+            await self._rest()
+            if self._stale:
+                return []
             self._refill()
             self._ready = anyio.Event()
             with anyio.move_on_after(MISSED_S):
@@ -110,8 +120,15 @@ class Pull:
                 self._stale = True
                 return []
         taken, self._buffer = self._buffer, []
-        self._refill()
+        if not self._linger_s:
+            self._refill()
         return taken
+
+    async def _rest(self) -> None:
+        """Let events come together, if one who lingers has all there was."""
+        if self._had_all:
+            self._had_all = False
+            await anyio.sleep(self._linger_s)
 
     async def _open(self) -> None:
         refused_s = 0.0
@@ -148,6 +165,7 @@ class Pull:
         if not self._keeps:
             self._buffer = []
         self._under_way = 0
+        self._had_all = False
         await self._listening.enter_async_context(
             self._connection.listen(inbox, partial(self._on_message, self._incarnation))
         )
@@ -156,13 +174,15 @@ class Pull:
                 "batch": PULL_MAX,
                 "expires": round(PULL_EXPIRES_S * _NS),
                 "idle_heartbeat": round(HEARTBEAT_S * _NS),
+                "no_wait": bool(self._linger_s),
             }
         )
         target = f"{API_PREFIX}CONSUMER.MSG.NEXT.{self._stream}.{consumer}"
         self._request = publish(target, body, reply=inbox)
 
     def _refill(self) -> None:
-        while self._under_way <= PULL_MAX and len(self._buffer) < BUFFER_MAX and not self._stale:
+        most = 0 if self._linger_s else PULL_MAX
+        while self._under_way <= most and len(self._buffer) < BUFFER_MAX and not self._stale:
             if not self._connection.send(self._request):
                 return
             if self._under_way <= 0:
@@ -178,13 +198,20 @@ class Pull:
         self._heard_s = monotonic()
         if reply:
             self._under_way -= 1
-            if not self._buffer:
+            if not self._buffer and not self._linger_s:
                 self._ready.set()
             self._buffer.append((subject, reply, body, block))
         else:
             self._on_notice(parse_headers(block))
-        if self._under_way <= PULL_MAX:
+        if self._linger_s:
+            self._ends_together()
+        elif self._under_way <= PULL_MAX:
             self._refill()
+
+    def _ends_together(self) -> None:
+        """Hand over what one pull has brought, all at once."""
+        if self._under_way <= 0:
+            self._ready.set()
 
     def _on_notice(self, headers: dict[str, str]) -> None:
         status, description = headers.get("status"), headers.get("description", "")
@@ -193,6 +220,10 @@ class Pull:
         if status == "503" or "Deleted" in description:
             _log.debug("log.consumer_gone", stream=self._stream, reason=description)
             self.renew()
+            return
+        if status == _NO_MESSAGES:
+            self._under_way = 0
+            self._had_all = True
             return
         self._under_way -= int(headers.get("nats-pending-messages", PULL_MAX))
 
@@ -204,6 +235,7 @@ class Follow(Struct, frozen=True, kw_only=True):
     after: int
     filters: tuple[str, ...]
     live: bool
+    linger_s: float
     hole_free: bool
     batch_max: int
 
@@ -221,7 +253,7 @@ class _Follower:
         self._hole = 0
         self._pending = 0
         self._consumer = ""
-        self._pull = Pull(connection, wish.stream, self._reopen)
+        self._pull = Pull(connection, wish.stream, self._reopen, linger_s=wish.linger_s)
 
     async def batches(self) -> AsyncGenerator[Batch]:
         async with self._pull.running():

@@ -1,4 +1,4 @@
-"""The four streams: what they should be, making them, and telling where they differ.
+"""The five streams: what they should be, making them, and telling where they differ.
 
 Configurations are plain JSON against `$JS.API`: the client library's structs drop fields they do
 not know. Nothing is ever changed by itself; a stream that exists is compared, and each difference
@@ -19,9 +19,11 @@ LEDGER = "FFRTMP_LEDGER"
 TELEMETRY = "FFRTMP_TELEMETRY"
 LOGS = "FFRTMP_LOGS"
 COMMANDS = "FFRTMP_COMMANDS"
+LEASES = "FFRTMP_LEASES"
 
 MESSAGE_BYTES_MAX = 512 * 2**10
 """Largest event, headers included; below the server's limit of 1 MB, which ends connections."""
+LEASES_BYTES_MAX = 2**20
 HEADERS_BYTES_MAX = 512
 """Room for the headers that guard or identify an event."""
 
@@ -116,7 +118,7 @@ class StreamInfo(Struct, frozen=True):
 
 
 def wanted_streams(settings: StreamSettings) -> list[dict[str, object]]:
-    """Return the configurations of the four streams."""
+    """Return the configurations of the five streams."""
     common: dict[str, object] = {
         "storage": "file",
         "num_replicas": _REPLICAS[settings.durability],
@@ -131,6 +133,7 @@ def wanted_streams(settings: StreamSettings) -> list[dict[str, object]]:
         common | _telemetry(settings) | quick,
         common | _logs(settings) | quick,
         common | _commands(settings),
+        common | _leases(),
     ]
 
 
@@ -187,6 +190,22 @@ def _commands(settings: StreamSettings) -> dict[str, object]:
         "max_bytes": settings.commands_bytes_max,
         "max_consumers": 100,
         "duplicate_window": 600 * _NS,
+    }
+
+
+def _leases() -> dict[str, object]:
+    """Return the stream of leases: on disk, for a lease outlives the server that granted it.
+
+    In memory it would be given anew after a restart, while its old holder still believes in it.
+    """
+    return {
+        "name": LEASES,
+        "subjects": list(subjects.LEASES),
+        "retention": "limits",
+        "discard": "old",
+        "max_bytes": LEASES_BYTES_MAX,
+        "max_msgs_per_subject": 1,
+        "allow_msg_ttl": True,
     }
 
 

@@ -4,6 +4,8 @@ Sources: NATS client protocol (HPUB, headers); ADR-4 (headers), ADR-15 (acknowle
 ADR-31 (direct get), ADR-50 (atomic batches).
 """
 
+from collections.abc import Mapping
+
 import msgspec
 from msgspec import Struct
 
@@ -105,10 +107,17 @@ def batch_member(message: Message, *, batch: str, number: int, commit_reply: str
     return publish_head(message.subject, commit_reply) + publish_tail(lines, message.body)
 
 
-def publish(subject: str, body: bytes, *, reply: str = "") -> bytes:
-    """Return a plain publish without headers."""
+def publish(
+    subject: str, body: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None
+) -> bytes:
+    """Return a plain publish, outside JetStream; line breaks in header values become spaces."""
     address = f"{subject} {reply}" if reply else subject
-    return f"PUB {address} {len(body)}\r\n".encode() + body + b"\r\n"
+    if not headers:
+        return f"PUB {address} {len(body)}\r\n".encode() + body + b"\r\n"
+    lines = "\r\n".join(
+        f"{name}: {' '.join(value.splitlines())}" for name, value in headers.items()
+    ).encode()
+    return f"HPUB {address}".encode() + publish_tail(lines, body)
 
 
 def parse_headers(block: bytes | None) -> dict[str, str]:

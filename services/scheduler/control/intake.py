@@ -4,7 +4,7 @@ A submission needs no read: "no earlier event of this job" is its expectation, s
 redelivery and a second intake process are harmless, for ever.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -12,7 +12,7 @@ import structlog
 from msgspec import Struct
 
 from events import subjects
-from events.ids import JobId
+from events.ids import JobId, NodeId
 from events.job import Rejected, Submitted
 from events.requests import (
     InvalidRequest,
@@ -26,15 +26,19 @@ from events.requests import (
     spec_of,
 )
 from events.state.job import JobStatus, status_of
+from events.state.node import INITIAL, Node
 from events.strict import shown
-from services.bus.port import Command, Inbox, Request
+from events.subjects import Subject
+from services.bus.port import Command, Handler, Inbox, Request
 from services.clock import NewId, Pen
 from services.errors import Conflict
 from services.log.persist import append, persistently
 from services.log.port import Entry, EventLog
-from services.scheduler.control.jobs import DURABLY, JobControl, Reader
+from services.scheduler.control.catalog import Answer, Catalog
+from services.scheduler.control.nodes import Known
 from services.scheduler.control.transact import transact
 from services.scheduler.deciders.job import Submit
+from services.scheduler.deciders.refusal import Refused
 
 _encode = msgspec.json.Encoder().encode
 _log = structlog.get_logger()
@@ -48,14 +52,32 @@ class Submission(Struct, frozen=True):
     traceparent: str | None
 
 
-class Intake:
-    """Turns requests into facts, and facts into answers."""
+def _nothing_known(_: NodeId) -> Node:
+    return INITIAL
 
-    def __init__(self, ledger: EventLog, pen: Pen, new_id: NewId) -> None:
+
+class Intake:
+    """Turns requests into facts, and facts into answers.
+
+    `known` spares reading all that ever became of a node; without it the ledger is read whole.
+    """
+
+    def __init__(
+        self, ledger: EventLog, pen: Pen, new_id: NewId, *, known: Known = _nothing_known
+    ) -> None:
         self._ledger = ledger
         self._pen = pen
         self._new_id = new_id
-        self._control = JobControl(ledger, pen)
+        self._catalog = Catalog(ledger, pen, known)
+
+    def endpoints(self) -> Mapping[Subject, Handler]:
+        """Return what answers at once, by subject."""
+        controls = self._catalog.at_once
+        return {
+            subjects.API_SUBMIT: self.submit,
+            subjects.API_SUBMIT_MANY: self.submit_many,
+            **{subject: _answering(answer) for subject, answer in controls.items()},
+        }
 
     async def submit(self, request: Request) -> bytes:
         """Answer one submission."""
@@ -73,17 +95,6 @@ class Intake:
             return _encode(_invalid(invalid))
         return _encode(Replies(results=tuple(await self._accept_many(bodies, request))))
 
-    def control(self, read: Reader) -> Callable[[Request], Awaitable[bytes]]:
-        """Return what answers requests of one kind about jobs that are there."""
-
-        async def answer(request: Request) -> bytes:
-            try:
-                return _encode(await self._control.carry_out(request, read))
-            except InvalidRequest as invalid:
-                return _encode(_invalid(invalid))
-
-        return answer
-
     async def work_through(self, inbox: Inbox) -> None:
         """Decide durable commands as they come; each is acknowledged when its fact is stored."""
         async with inbox.receive() as batches:
@@ -97,21 +108,34 @@ class Intake:
 
     async def _obey(self, commands: Sequence[Command]) -> None:
         """Carry out the commands in their order, neighboring submissions in one append."""
-        submissions: list[Submission] = []
+        durably = self._catalog.durably
+        waiting: list[tuple[Command, Submission]] = []
         for command in commands:
             try:
                 match command.request.subject:
                     case subjects.COMMAND_SUBMIT:
-                        submissions.append(self._read_command(command))
-                    case known if known in DURABLY:
-                        await self._accept(submissions, via="command")
-                        submissions = []
-                        await self._control_durably(command, DURABLY[known])
+                        waiting.append((command, self._read_command(command)))
+                    case known if known in durably:
+                        await self._accept_durably(waiting)
+                        waiting = []
+                        await self._decide_durably(command, durably[known])
                     case stranger:
-                        await self._reject(command, _unknown_command(stranger))
+                        await self._reject(command, self._unknown_command(stranger))
             except InvalidRequest as invalid:
                 await self._reject(command, invalid)
-        await self._accept(submissions, via="command")
+        await self._accept_durably(waiting)
+
+    async def _accept_durably(self, waiting: Sequence[tuple[Command, Submission]]) -> None:
+        replies = await self._accept([submission for _, submission in waiting], via="command")
+        for (command, _), reply in zip(waiting, replies, strict=True):
+            if reply.error is not None:
+                await self._reject(command, _refusal(reply.error))
+
+    async def _decide_durably(self, command: Command, answer: Answer) -> None:
+        """Carry a command out. Raises InvalidRequest when it is refused: nobody waits for a no."""
+        reply = await answer(command.request)
+        if reply.error is not None:
+            raise _refusal(reply.error)
 
     def _read(self, body: bytes, request: Request) -> Submission:
         asked = decode_request(SubmitJob, body)
@@ -158,7 +182,9 @@ class Intake:
                 status = _first_status(submission.request)
                 replies[submission.job] = Reply(job_id=submission.job, status=status, seq=outcome)
         return [
-            _as_duplicate(replies[submission.job], again=first[submission.job] != place)
+            replies[submission.job]
+            if first[submission.job] == place
+            else await self._met_again(submission, via, replies[submission.job].seq)
             for place, submission in enumerate(submissions)
         ]
 
@@ -167,29 +193,34 @@ class Intake:
         subject = subjects.job(submission.job)
         return Entry(self._pen.write(subject, fact, traceparent=submission.traceparent), 0)
 
-    async def _met_again(self, submission: Submission, via: str) -> Reply:
-        """Answer a submission whose subject has facts already: as a rule the job is there."""
+    async def _met_again(self, submission: Submission, via: str, seq: int = 0) -> Reply:
+        """Answer a submission whose subject has facts already: as a rule the job is there.
+
+        `seq` is where the same request has brought it about, 0: it has not.
+        """
         command = Submit(spec=spec_of(submission.request), via=via)
-        decided = await persistently(
-            lambda: transact(
-                self._ledger,
-                self._pen,
-                submission.job,
-                command,
-                traceparent=submission.traceparent,
-            ),
-            "submitting",
-        )
+        try:
+            decided = await persistently(
+                lambda: transact(
+                    self._ledger,
+                    self._pen,
+                    submission.job,
+                    command,
+                    traceparent=submission.traceparent,
+                ),
+                "submitting",
+            )
+        except Refused as no:
+            problem = Problem(code=no.refusal, message=no.message, field=no.field)
+            return Reply(job_id=submission.job, error=problem)
         known = status_of(decided.state)
         status = str(known or _first_status(submission.request))
         return Reply(
-            job_id=submission.job, status=status, seq=decided.seq, duplicate=known is not None
+            job_id=submission.job,
+            status=status,
+            seq=decided.seq or seq,
+            duplicate=known is not None,
         )
-
-    async def _control_durably(self, command: Command, read: Reader) -> None:
-        reply = await self._control.carry_out(command.request, read)
-        if reply.error is not None:
-            raise InvalidRequest(reply.error.field, reply.error.message)
 
     async def _reject(self, command: Command, invalid: InvalidRequest) -> None:
         """Record a refused command under an id of its own, never under the one it names."""
@@ -197,10 +228,33 @@ class Intake:
         assert job is not None
         body = shown(command.request.body)
         fact = Rejected(reason=invalid.message, field=invalid.field, request=body)
-        _log.info("command.rejected", seq=command.seq, field=invalid.field, job=job)
+        asked = command.request.subject
+        _log.info("command.rejected", seq=command.seq, asked=asked, field=invalid.field, job=job)
         await append(
             self._ledger, [Entry(self._pen.write(subjects.job(job), fact), 0)], "rejecting"
         )
+
+    def _unknown_command(self, subject: str) -> InvalidRequest:
+        allowed = ", ".join((subjects.COMMAND_SUBMIT, *self._catalog.durably))
+        message = f"unknown command subject; given: {subject}; allowed: {allowed}"
+        return InvalidRequest("$subject", message)
+
+
+def _answering(answer: Answer) -> Handler:
+    """Return an endpoint that answers one kind of request; a bad one is told what is wrong."""
+
+    async def handle(request: Request) -> bytes:
+        try:
+            return _encode(await answer(request))
+        except InvalidRequest as invalid:
+            return _encode(_invalid(invalid))
+
+    return handle
+
+
+def _refusal(problem: Problem) -> InvalidRequest:
+    """Return a refusal as a durable command's: where, and why."""
+    return InvalidRequest(problem.field, problem.message)
 
 
 def _invalid(invalid: InvalidRequest) -> Reply:
@@ -210,13 +264,3 @@ def _invalid(invalid: InvalidRequest) -> Reply:
 def _first_status(request: SubmitJob) -> JobStatus:
     waits = request.not_before is not None or request.depends_on
     return JobStatus.PENDING if waits else JobStatus.QUEUED
-
-
-def _as_duplicate(reply: Reply, *, again: bool) -> Reply:
-    return msgspec.structs.replace(reply, duplicate=True) if again else reply
-
-
-def _unknown_command(subject: str) -> InvalidRequest:
-    allowed = ", ".join((subjects.COMMAND_SUBMIT, *DURABLY))
-    message = f"unknown command subject; given: {subject}; allowed: {allowed}"
-    return InvalidRequest("$subject", message)

@@ -31,11 +31,11 @@ from services.scheduler.deciders.job import (
     Cancel,
     Control,
     Pause,
-    Refused,
     Reprioritize,
     Resume,
     Retry,
 )
+from services.scheduler.deciders.refusal import Refused
 
 Asked: TypeAlias = tuple[JobId, Control]
 Reader: TypeAlias = Callable[[bytes], Asked]
@@ -101,7 +101,7 @@ AT_ONCE: Mapping[Subject, Reader] = {
     subjects.API_RETRY: _retry,
     subjects.API_REPRIORITIZE: _reprioritize,
 }
-DURABLY: Mapping[str, Reader] = {
+DURABLY: Mapping[Subject, Reader] = {
     subjects.COMMAND_CANCEL: _cancel,
     subjects.COMMAND_PAUSE: _pause,
     subjects.COMMAND_RESUME: _resume,

@@ -6,8 +6,6 @@ refused by name.
 """
 
 from datetime import datetime, timedelta
-from enum import StrEnum
-from hashlib import blake2b
 from typing import TypeAlias, assert_never
 
 from msgspec import Struct
@@ -43,28 +41,15 @@ from events.state.job import (
     Halted,
     Held,
     JobState,
+    JobStatus,
     Known,
     Pending,
     Waiting,
     status_of,
 )
-
-
-class Refusal(StrEnum):
-    """Why a command was refused; stable, a metric label and the code of a reply."""
-
-    JOB_UNKNOWN = "job_unknown"
-    JOB_ENDED = "job_ended"
-    JOB_NOT_RUNNING = "job_not_running"
-
-
-class Refused(Exception):
-    """The command is understood and refused; the log is unchanged."""
-
-    def __init__(self, refusal: Refusal, message: str) -> None:
-        super().__init__(message)
-        self.refusal = refusal
-        self.message = message
+from services.scheduler.deciders.backoff import doubled_s, jittered_s, scattered_s
+from services.scheduler.deciders.differing import differing
+from services.scheduler.deciders.refusal import Refusal, Refused
 
 
 class Submit(Struct, frozen=True, kw_only=True):
@@ -103,7 +88,10 @@ class Resume(Struct, frozen=True, kw_only=True):
 
 
 class Retry(Struct, frozen=True, kw_only=True):
-    """Run a failed or canceled job again."""
+    """Run a failed or canceled job again.
+
+    The same again is harmless until the job has ended once more: then it is another retry.
+    """
 
     by: str = ""
 
@@ -137,6 +125,10 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
     base_s: float = 5.0
     max_s: float = 300.0
     crashes_max: int = 5
+    crashes_free: int = 2
+    """Losses after which a job runs again at once. After the next ones it waits, each job for
+    another time, so that those lost with one node do not meet on the next: only the one that ends
+    its nodes is to be given up."""
 
 
 class Settle(Struct, frozen=True, kw_only=True):
@@ -172,8 +164,8 @@ def decide(command: JobCommand, state: JobState) -> tuple[JobFact, ...]:
     Raises Refused where somebody must be told no.
     """
     match command:
-        case Submit(spec=spec, via=via):
-            return (Submitted(spec=spec, via=via),) if isinstance(state, Absent) else ()
+        case Submit():
+            return _submit(command, state)
         case Reject():
             return _reject(command, state)
         case Cancel() | Pause() | Resume() | Retry() | Reprioritize():
@@ -190,6 +182,24 @@ def decide(command: JobCommand, state: JobState) -> tuple[JobFact, ...]:
             return _orphan(command, state)
         case _:
             assert_never(command)
+
+
+def _submit(command: Submit, state: JobState) -> tuple[JobFact, ...]:
+    """Accept a job once; the same again is the same job, and another one needs an id of its own.
+
+    A request that was refused before it could be read has no specification to compare.
+    """
+    if isinstance(state, Absent):
+        return (Submitted(spec=command.spec, via=command.via),)
+    unread = status_of(state) == JobStatus.REJECTED and state.terms.spec == JobSpec()
+    paths = () if unread else differing(state.terms.spec, command.spec)
+    if paths:
+        message = (
+            f"a job of this id, or idempotency key, is there already ({status_of(state)}) and "
+            f"differs in {', '.join(paths)}: submit this one under another, or exactly as before"
+        )
+        raise Refused(Refusal.JOB_DIFFERS, message, paths[0])
+    return ()
 
 
 def _reject(command: Reject, state: JobState) -> tuple[JobFact, ...]:
@@ -238,8 +248,7 @@ def _cancel(command: Cancel, state: Known) -> tuple[JobFact, ...]:
         case Ended(status=status):
             if status == "canceled":
                 return ()
-            message = f"the job is {status} already; only a job that has not ended can be canceled"
-            raise Refused(Refusal.JOB_ENDED, message)
+            raise _over(state, "only a job that has not ended can be canceled")
         case Held(cancel=None):
             return (CancelRequested(by=command.by, reason=command.reason),)
         case Held():
@@ -267,30 +276,42 @@ def _resume(command: Resume, state: Known) -> tuple[JobFact, ...]:
 def _running(state: Known, wanted: str) -> Held:
     """Return the state of a job that runs and is to go on running. Raises Refused for others."""
     if isinstance(state, Ended):
-        message = f"the job is {state.status} already; only a running job can be {wanted}"
-        raise Refused(Refusal.JOB_ENDED, message)
+        raise _over(state, f"only a running job can be {wanted}")
+    if isinstance(state, Held | Halted) and state.cancel is not None:
+        raise _being_canceled(wanted)
     if not isinstance(state, Held) or state.started_at is None:
         message = f"the job is {status_of(state)}; only a running job can be {wanted}"
-        raise Refused(Refusal.JOB_NOT_RUNNING, f"{message}, any that has not ended canceled")
-    if state.cancel is not None:
-        message = f"the job is being canceled; it cannot be {wanted}, but retried once it is over"
-        raise Refused(Refusal.JOB_NOT_RUNNING, message)
+        raise Refused(
+            Refusal.JOB_NOT_RUNNING, f"{message}: this one can be canceled or ranked anew"
+        )
     return state
 
 
+def _over(state: Ended, needs: str) -> Refused:
+    """Return the refusal of what cannot be done to a job that has ended."""
+    is_retriable = state.status in RETRIABLE
+    possible = "it can be retried" if is_retriable else "submit it anew under another id"
+    return Refused(Refusal.JOB_ENDED, f"the job is {state.status} already; {needs}: {possible}")
+
+
+def _being_canceled(wanted: str) -> Refused:
+    message = f"the job is being canceled; it cannot be {wanted} now: it can be retried once it is"
+    return Refused(Refusal.JOB_NOT_RUNNING, f"{message} canceled")
+
+
 def _retry(command: Retry, state: Known) -> tuple[JobFact, ...]:
+    if isinstance(state, Held | Halted) and state.cancel is not None:
+        raise _being_canceled("retried")
     if not isinstance(state, Ended):
         return ()
     if state.status not in RETRIABLE:
-        message = f"the job is {state.status}; only a failed or canceled job can be retried"
-        raise Refused(Refusal.JOB_ENDED, f"{message}: submit it anew under another id")
+        raise _over(state, "only a failed or canceled job can be retried")
     return (Retried(by=command.by),)
 
 
 def _reprioritize(command: Reprioritize, state: Known) -> tuple[JobFact, ...]:
     if isinstance(state, Ended):
-        message = f"the job is {state.status} already; only one that has not ended can rank anew"
-        raise Refused(Refusal.JOB_ENDED, message)
+        raise _over(state, "only one that has not ended can rank anew")
     terms = state.terms
     queue, priority = command.queue or terms.queue, command.priority or terms.priority
     if (queue, priority) == (terms.queue, terms.priority):
@@ -314,10 +335,17 @@ def _settle(command: Settle, state: JobState) -> tuple[JobFact, ...]:
 
 
 def _settle_lost(command: Settle, state: Halted, ending: AttemptLost) -> tuple[JobFact, ...]:
-    if state.crashes < command.policy.crashes_max:
+    policy, crashes = command.policy, state.crashes
+    if ending.cause is LossCause.DRAINED:
         return (Queued(after=QueuedAfter.LOSS),)
-    reason = f"{state.crashes} attempts were lost, the last one on {state.node}: {ending.cause}"
-    return (Failed(failure=FailureClass.INFRASTRUCTURE, reason=reason, attempts=state.attempt),)
+    if crashes >= policy.crashes_max:
+        reason = f"{crashes} attempts were lost, the last one on {state.node}: {ending.cause}"
+        failure = FailureClass.INFRASTRUCTURE
+        return (Failed(failure=failure, reason=reason, attempts=state.attempt, poison=True),)
+    if crashes <= policy.crashes_free:
+        return (Queued(after=QueuedAfter.LOSS),)
+    longest_s = doubled_s(policy.base_s, crashes, policy.max_s)
+    return _retry_later(command, state, scattered_s(longest_s, f"{command.job}/lost/{crashes}"))
 
 
 def _settle_failed(
@@ -325,7 +353,10 @@ def _settle_failed(
 ) -> tuple[JobFact, ...]:
     if last or state.failures >= state.terms.spec.attempts_max:
         return (Failed(failure=failure, reason=reason, attempts=state.attempt),)
-    delay_s = backoff_s(command.job, state.failures, command.policy)
+    return _retry_later(command, state, backoff_s(command.job, state.failures, command.policy))
+
+
+def _retry_later(command: Settle, state: Halted, delay_s: float) -> tuple[JobFact, ...]:
     return (
         RetryScheduled(
             not_before=command.now + timedelta(seconds=delay_s),
@@ -336,14 +367,9 @@ def _settle_failed(
 
 
 def backoff_s(job: JobId, failures: int, policy: RetryPolicy) -> float:
-    """Return the wait before the next attempt: min(base * 2^(failures - 1), max), less jitter.
-
-    The jitter takes off up to a quarter and follows from the job's id and the count alone, so that
-    every scheduler decides the same and jobs that failed together do not return together.
-    """
-    longest = min(policy.base_s * 2.0 ** min(failures - 1, 32), policy.max_s)
-    digest = blake2b(f"{job}/{failures}".encode(), digest_size=2).digest()
-    return round(longest * (1 - int.from_bytes(digest) / 0xFFFF / 4), 3)
+    """Return the wait before the next attempt: min(base * 2^(failures - 1), max), less jitter."""
+    longest_s = doubled_s(policy.base_s, failures, policy.max_s)
+    return jittered_s(longest_s, f"{job}/{failures}")
 
 
 def _release(command: Release, state: JobState) -> tuple[JobFact, ...]:

@@ -15,53 +15,81 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from events import subjects
+from events.cluster import Policy, PolicyChanged
 from events.codec import Recorded
 from events.ids import JobId, NodeId
-from events.job import Declined
+from events.job import Completed, Declined
+from events.state import cluster as cluster_state
 from events.state import job as job_state
 from events.state import node as node_state
 from events.state.job import Absent, Ended, Halted, Held, JobState, Pending, Waiting
-from events.state.node import Node
+from events.state.node import Node, NodeStatus
+from services.scheduler.state import capacity
+from services.scheduler.state.capacity import NOTHING, Resources, minus, plus
+from services.scheduler.state.needs import Need, need_of
+from services.scheduler.state.ranking import Rank, Ranking
 from services.scheduler.state.ready import ReadyQueue
-from services.scheduler.state.weights import order_key, requirements
+from services.scheduler.state.rooms import Room, Rooms
+from services.scheduler.state.speed import Speeds, kind_of
+from services.scheduler.state.turns import Turns
 
 
 class World:
     """All jobs that have not ended, all nodes, and who holds what."""
 
-    def __init__(self, *, aging_s_per_weight: float) -> None:
+    def __init__(self, policy: Policy) -> None:
         self.seq = 0
         """Last ledger sequence folded: the version of this world."""
+        self.cluster = cluster_state.INITIAL
+        self.ranking = Ranking(policy)
+        """By the policy given, until a fact sets another."""
         self.jobs: dict[JobId, JobState] = {}
         self.nodes: dict[NodeId, Node] = {}
-        self.held: dict[NodeId, dict[JobId, None]] = {}
+        self.held: dict[NodeId, dict[JobId, Resources]] = {}
+        """What the jobs that a node has take of it."""
+        self.taken: dict[NodeId, Resources] = {}
+        """What is taken of each node, by claims too."""
         self.halted: set[JobId] = set()
         self.ready = ReadyQueue()
-        self.roomy: dict[NodeId, int] = {}
-        """Free slots of the nodes that may get work now."""
+        self.rooms = Rooms()
+        """The nodes that may get work now."""
+        self.speeds = Speeds()
+        self.turns = Turns(policy.shares)
         self.dependents: dict[JobId, dict[JobId, None]] = {}
         """Which pending jobs wait for a job."""
         self.unblocked: dict[JobId, None] = {}
         """Pending jobs whose dependencies are to be looked at."""
         self._due: list[tuple[datetime, JobId]] = []
-        self._claims: dict[JobId, NodeId | None] = {}
-        self._claimed_on: dict[NodeId, int] = {}
-        self._aging = aging_s_per_weight
+        self._claims: dict[JobId, tuple[NodeId, Resources] | None] = {}
+        self._backlog: dict[str, int] = {}
+        """How many jobs of each tenant wait to be assigned, claimed or not."""
+
+    @property
+    def roomy(self) -> dict[NodeId, int]:
+        """Free slots of the nodes that may get work now."""
+        return self.rooms.slots()
 
     def apply(self, recorded: Recorded) -> None:
-        """Fold one event of the ledger; what is neither a job's nor a node's only counts."""
+        """Fold one event of the ledger; what is of no job, node or fleet only counts."""
         self.seq = recorded.seq
         subject = recorded.subject
         if subjects.is_job(subject):
             self._apply_job(subjects.job_of(subject), recorded)
         elif subjects.is_node(subject):
-            node_id = subjects.node_of(subject)
-            self.nodes[node_id] = node_state.evolve(self.node(node_id), recorded)
-            self._refresh(node_id)
+            self._apply_node(subjects.node_of(subject), recorded)
+        elif subjects.is_cluster(subject):
+            self.cluster = cluster_state.evolve(self.cluster, recorded)
+            if isinstance(recorded.fact, PolicyChanged):
+                self._rank_anew(recorded.fact.policy)
 
     def job(self, job: JobId) -> JobState:
         """Return the state of a job; Absent also for one that has ended."""
         return self.jobs.get(job, job_state.INITIAL)
+
+    def before(self, recorded: Recorded) -> JobState:
+        """Return the state of the job that a fact is about, before it; Absent for others' facts."""
+        subject = recorded.subject
+        return self.job(subjects.job_of(subject)) if subjects.is_job(subject) else job_state.INITIAL
 
     def node(self, node: NodeId) -> Node:
         """Return the state of a node."""
@@ -87,13 +115,39 @@ class World:
             found[heapq.heappop(self._due)[1]] = None
         return list(found)
 
+    def need(self, job: JobId) -> Need:
+        """Return what the job needs of a node; it must not be absent."""
+        state = self.job(job)
+        assert not isinstance(state, Absent)
+        return need_of(state.terms.spec, state.avoid)
+
+    def why_not(self, node: NodeId, need: Need) -> str | None:
+        """Return why the node cannot take such a job now; None: it can. See `capacity.why_not`.
+
+        `avoided`: the job lacked something there, and another node that lives can run it.
+        """
+        reason = capacity.why_not(self.node(node), need, self.taken.get(node, NOTHING))
+        if reason is None and node in need.avoid and self.elsewhere(need):
+            return "avoided"
+        return reason
+
+    def elsewhere(self, need: Need) -> bool:
+        """Tell whether a node that lives, and is not to be avoided, could ever run such a job."""
+        return any(
+            capacity.live(node) and name not in need.avoid and capacity.fits_ever(node, need)
+            for name, node in self.nodes.items()
+        )
+
     def claim(self, job: JobId, node: NodeId | None = None) -> None:
-        """Note that a fact of `job` is on its way; `node`: and a slot there is as good as taken."""
-        self._claims[job] = node
+        """Note that a fact of `job` is on its way; `node`: and as good as there."""
+        place = self.ready.place(job)
         self.ready.remove(job)
-        if node is not None:
-            self._claimed_on[node] = self._claimed_on.get(node, 0) + 1
-            self._refresh(node)
+        if node is None:
+            self._claims[job] = None
+            return
+        cost = self._cost(self.need(job) if place is None else place.line.need, node)
+        self._claims[job] = node, cost
+        self._take(node, cost)
 
     def claimed(self, job: JobId) -> bool:
         """Tell whether a fact of `job` is on its way."""
@@ -102,14 +156,24 @@ class World:
     def unclaim(self, job: JobId) -> None:
         """Give the job back: its append came to nothing."""
         if job in self._claims:
-            self._drop_claim(job)
+            claim = self._claims.pop(job)
+            if claim is not None:
+                self._give_back(*claim)
             self._enter(job, self.job(job))
+
+    def unclaim_all(self) -> None:
+        """Give all jobs back, and look at all dependencies anew: nothing is on its way."""
+        for job in list(self._claims):
+            self.unclaim(job)
+        for waiting in self.dependents.values():
+            self.unblocked.update(waiting)
 
     def _apply_job(self, job: JobId, recorded: Recorded) -> None:
         before = self.job(job)
         after = job_state.evolve(before, recorded)
-        if job in self._claims:
-            self._drop_claim(job)
+        claim = self._claims.pop(job, None)
+        if claim is not None and not self._kept(job, claim, after):
+            self._give_back(*claim)
         self._leave(job, before, after)
         if isinstance(after, Ended):
             self.jobs.pop(job, None)
@@ -117,17 +181,44 @@ class World:
         elif not isinstance(after, Absent):  # the promotion of a job that has ended, or garbage
             self.jobs[job] = after
             self._enter(job, after)
-        declined = isinstance(recorded.fact, Declined) and isinstance(after, Waiting)
-        if declined and isinstance(before, Held):
-            self._declined_by(before.node)
+        self._count(before, after)
+        if isinstance(before, Held) and not isinstance(after, Held):
+            self._learn(before, after, recorded)
+
+    def _kept(self, job: JobId, claim: tuple[NodeId, Resources], after: JobState) -> bool:
+        """Let the node keep what was claimed there, if that is what has become of the claim."""
+        node, cost = claim
+        if not isinstance(after, Held) or after.node != node:
+            return False
+        self.held.setdefault(node, {})[job] = cost
+        return True
+
+    def _apply_node(self, node_id: NodeId, recorded: Recorded) -> None:
+        node = self.nodes[node_id] = node_state.evolve(self.node(node_id), recorded)
+        if node.status is NodeStatus.REMOVED:
+            self.speeds.forget(node_id)
+        self._refresh(node_id)
+
+    def _rank_anew(self, policy: Policy) -> None:
+        """Rank the waiting jobs by another policy; turns begin anew."""
+        self.ranking = Ranking(policy)
+        self.turns = Turns(policy.shares)
+        waiting = (
+            (job, state.terms.job_no, *self._standing(state))
+            for job, state in self.jobs.items()
+            if isinstance(state, Waiting) and job not in self._claims
+        )
+        self.ready.rank_anew(waiting)
+
+    def _standing(self, state: Waiting) -> tuple[Need, Rank]:
+        return need_of(state.terms.spec, state.avoid), self.ranking.rank(state.terms)
 
     def _leave(self, job: JobId, before: JobState, after: JobState) -> None:
         match before:
             case Waiting():
                 self.ready.remove(job)
             case Held(node=node) if not isinstance(after, Held):
-                del self.held[node][job]
-                self._refresh(node)
+                self._give_back(node, self.held[node].pop(job))
             case Halted():
                 self.halted.discard(job)
             case Pending():
@@ -138,15 +229,44 @@ class World:
     def _enter(self, job: JobId, after: JobState) -> None:
         match after:
             case Waiting(terms=terms):
-                key = order_key(terms, self._aging)
-                self.ready.add(job, key, terms.job_no, requirements(terms.spec))
-            case Held(node=node, started_at=None):
-                self.held.setdefault(node, {})[job] = None
-                self._refresh(node)
+                self.ready.add(job, terms.job_no, *self._standing(after))
+            case Held(node=node) if job not in self.held.get(node, ()):
+                cost = self._cost(need_of(after.terms.spec), node)
+                self.held.setdefault(node, {})[job] = cost
+                self._take(node, cost)
             case Halted():
                 self.halted.add(job)
             case Pending():
                 self._wait(job, after)
+            case _:
+                pass
+
+    def _count(self, before: JobState, after: JobState) -> None:
+        """Keep the tenants' turns: who has something waiting, and who was given something."""
+        if isinstance(before, Waiting) is isinstance(after, Waiting):
+            return
+        if isinstance(after, Waiting):
+            tenant = after.terms.spec.tenant
+            waiting = self._backlog.get(tenant, 0)
+            self._backlog[tenant] = waiting + 1
+            if not waiting:
+                self.turns.begin(tenant)
+        elif isinstance(before, Waiting):
+            tenant = before.terms.spec.tenant
+            self._backlog[tenant] -= 1
+            if not self._backlog[tenant]:
+                del self._backlog[tenant]
+            if isinstance(after, Held) and self.ranking.fair:
+                self.turns.take(tenant)
+
+    def _learn(self, before: Held, after: JobState, recorded: Recorded) -> None:
+        match recorded.fact:
+            case Completed(stats=stats) if isinstance(after, Ended):
+                self.speeds.learn(before.node, kind_of(before.terms.spec), stats.speed)
+            case Declined() if isinstance(after, Waiting):
+                # nothing more until it reports free room: it knows better
+                self.nodes[before.node] = replace(self.node(before.node), full=True)
+                self._refresh(before.node)
             case _:
                 pass
 
@@ -166,25 +286,26 @@ class World:
             if not waiting:
                 self.dependents.pop(needed, None)
 
-    def _declined_by(self, node_id: NodeId) -> None:
-        """Give the node nothing more until it reports free room: it knows better."""
-        self.nodes[node_id] = replace(self.node(node_id), full=True)
-        self._refresh(node_id)
+    def _cost(self, need: Need, node: NodeId) -> Resources:
+        """Return what such a job takes on the node."""
+        return capacity.cost(need, capacity.hardware_only(self.node(node).capabilities))
 
-    def _drop_claim(self, job: JobId) -> None:
-        node = self._claims.pop(job)
-        if node is not None:
-            self._claimed_on[node] -= 1
-            if not self._claimed_on[node]:
-                del self._claimed_on[node]
-            self._refresh(node)
+    def _take(self, node: NodeId, cost: Resources) -> None:
+        self.taken[node] = plus(self.taken.get(node, NOTHING), cost)
+        self._refresh(node)
+
+    def _give_back(self, node: NodeId, cost: Resources) -> None:
+        self.taken[node] = minus(self.taken[node], cost)
+        self._refresh(node)
 
     def _refresh(self, node_id: NodeId) -> None:
-        """Bring `roomy` up to date after anything about the node has changed."""
+        """Bring `rooms` up to date after anything about the node has changed."""
         node = self.node(node_id)
-        taken = len(self.held.get(node_id, ())) + self._claimed_on.get(node_id, 0)
-        room = node.slots - taken
-        if room > 0 and node.schedulable and not node.full:
-            self.roomy[node_id] = room
-        else:
-            self.roomy.pop(node_id, None)
+        room = None
+        if node.schedulable and not node.full:
+            free = capacity.free(node, self.taken.get(node_id, NOTHING))
+            if free.slots > 0:
+                alone = capacity.hardware_only(node.capabilities)
+                gpu = capacity.has_gpu(node)
+                room = Room(node.capabilities, alone, gpu, capacity.size(node), free)
+        self.rooms.set(node_id, room)

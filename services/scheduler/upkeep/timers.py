@@ -1,22 +1,22 @@
 """What follows from facts and the passing of time, without anybody asking: pure.
 
-Ended attempts are settled, pending jobs released, attempts of silent nodes given up. All timers are
-computed from the state, so a scheduler that has just started has them at once.
+Ended attempts are settled, pending jobs released, those that no node can run rejected. All timers
+are computed from the state, so a scheduler that has just started has them at once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from datetime import datetime, timedelta
 from itertools import islice
 
 from msgspec import Struct
 
 from events.ids import JobId
-from events.job import JobFact, LossCause
-from events.state.job import Held, Pending, Waiting
-from events.state.node import NodeStatus
+from events.job import JobFact
+from events.state.job import Pending, Waiting
+from events.state.node import Node
 from services.config import SchedulerSettings
 from services.scheduler.deciders.job import (
-    GiveUp,
     JobCommand,
     Reject,
     Release,
@@ -24,6 +24,10 @@ from services.scheduler.deciders.job import (
     Settle,
     decide,
 )
+from services.scheduler.state import capacity
+from services.scheduler.state.lineup import in_order
+from services.scheduler.state.needs import Need
+from services.scheduler.state.ready import Line
 from services.scheduler.state.world import World
 
 LOOKED_AT_MAX = 1_000
@@ -62,64 +66,46 @@ def release(world: World, now: datetime) -> list[Draft]:
     return drafts
 
 
-def give_up(world: World, now: datetime, settings: SchedulerSettings) -> list[Draft]:
-    """Give up the attempts that their node will not end any more."""
-    drafts: list[Draft] = []
-    for job, state in list(world.holders()):
-        cause = _loss(world, state, now, settings)
-        if cause is not None:
-            drafts += decided(world, job, GiveUp(attempt=state.attempt, cause=cause))
-    return drafts
-
-
 def reject_unplaceable(world: World, now: datetime, settings: SchedulerSettings) -> list[Draft]:
     """Reject what no registered node could ever run, once it has waited long enough for one."""
-    registered = [
-        node for node in world.nodes.values() if node.epoch and node.status != NodeStatus.REMOVED
-    ]
+    registered = [node for node in world.nodes.values() if capacity.registered(node)]
     if not registered:
         return []
     drafts: list[Draft] = []
     before = now - timedelta(seconds=settings.unschedulable_s)
-    for requirement in world.ready.requirements():
-        if any(requirement <= node.capabilities for node in registered):
+    for need, lines in world.ready.needs().items():
+        if any(capacity.fits_ever(node, need) for node in registered):
             continue
-        missing = requirement.difference(*(node.capabilities for node in registered))
-        wanted = ", ".join(sorted(missing or requirement))
+        why, field = _why_never(registered, need)
         reason = (
-            f"no registered node has all of: {wanted}; waited {settings.unschedulable_s:g} s; "
+            f"{why}; waited {settings.unschedulable_s:g} s; "
             "start a worker that has them, or ask for less, and submit again"
         )
-        for job in _waiting_since(world, requirement, before):
-            drafts += decided(world, job, Reject(reason=reason, field="$.requires"))
+        for job in _waiting_since(world, lines, before):
+            drafts += decided(world, job, Reject(reason=reason, field=field))
     return drafts
 
 
-def _waiting_since(world: World, requirement: frozenset[str], before: datetime) -> list[JobId]:
-    walk = world.ready.ordered(requirement)
-    found = [job for _, _, job in islice(walk, LOOKED_AT_MAX) if _since(world, job) < before]
-    walk.close()
-    return found[:REJECTED_A_PASS_MAX]
+def _why_never(registered: Sequence[Node], need: Need) -> tuple[str, str]:
+    """Return why none of the nodes could ever run such a job, and the field at fault."""
+    able = [node for node in registered if need.capabilities <= node.capabilities]
+    if able:
+        return capacity.beyond(able, need), "$.limits"
+    missing = need.capabilities.difference(*(node.capabilities for node in registered))
+    wanted = ", ".join(sorted(missing or need.capabilities))
+    return f"no registered node has all of: {wanted}", "$.requires"
+
+
+def _waiting_since(world: World, lines: Iterable[Line], before: datetime) -> list[JobId]:
+    with closing(in_order(world, lines)) as walk:
+        looked_at = [place.job for place in islice(walk, LOOKED_AT_MAX)]
+    return [job for job in looked_at if _since(world, job) < before][:REJECTED_A_PASS_MAX]
 
 
 def _since(world: World, job: JobId) -> datetime:
     state = world.job(job)
     assert isinstance(state, Waiting), "only waiting jobs are ready"
     return state.since
-
-
-def _loss(
-    world: World, state: Held, now: datetime, settings: SchedulerSettings
-) -> LossCause | None:
-    node = world.node(state.node)
-    if node.status is NodeStatus.DRAINED:
-        return LossCause.DRAINED
-    if node.status in {NodeStatus.LOST, NodeStatus.REMOVED}:
-        return LossCause.NODE_LOST
-    if state.assigned_seq < node.registered_seq:
-        return LossCause.NODE_RESTARTED
-    overdue = now - state.assigned_at > timedelta(seconds=settings.assign_s)
-    return LossCause.NOT_STARTED if state.started_at is None and overdue else None
 
 
 def decided(world: World, job: JobId, command: JobCommand) -> Iterator[Draft]:

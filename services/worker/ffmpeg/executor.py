@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from shlex import join
 from typing import TYPE_CHECKING
@@ -28,7 +29,8 @@ from services.worker.ffmpeg.inspect import Least, Media, Stream, inspect, mismat
 from services.worker.ffmpeg.plan import Plan, Rendition, UrlSource, plan
 from services.worker.ffmpeg.process import Brake, Ended, Words, run
 from services.worker.ffmpeg.progress import ProgressReader
-from services.worker.port import Broken, Made, Report, Result, Sample, Work
+from services.worker.guard.usage import measure
+from services.worker.port import Broken, Made, Report, Result, Sample, Usage, Work
 
 if TYPE_CHECKING:
     from events.ids import JobId
@@ -46,6 +48,10 @@ _NOTHING = Sample(
 )
 
 
+END_S = 0.5
+"""With less than this to go, and a tenth of all, what is left is closing the files."""
+
+
 class FfmpegSettings(Struct, frozen=True, kw_only=True):
     """How a worker runs ffmpeg."""
 
@@ -61,14 +67,21 @@ class FfmpegSettings(Struct, frozen=True, kw_only=True):
     """A corrupt input fails the attempt; False: damage is concealed, as ffmpeg does by itself."""
 
 
+class _Run(Struct, frozen=True):
+    """An attempt that runs."""
+
+    brake: Brake
+    files: list[Path]
+    """What it writes, once that is known."""
+
+
 class FfmpegExecutor:
     """Runs each attempt as one ffmpeg process, whatever number of outputs it has."""
 
     def __init__(self, settings: FfmpegSettings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._brakes: dict[tuple[JobId, int], Brake] = {}
-        """Of the attempts that run."""
+        self._runs: dict[tuple[JobId, int], _Run] = {}
 
     async def run(self, work: Work, report: Report) -> Result:
         """Run one attempt to its end; see `services.worker.port.Executor`.
@@ -76,29 +89,34 @@ class FfmpegExecutor:
         Only an error in removing files may leave it, and only in place of a cancellation.
         """
         key = (work.job, work.attempt)
-        brake = self._brakes[key] = Brake(self._clock)
+        running = self._runs[key] = _Run(Brake(self._clock), [])
         try:
-            return await self._run(work, report, brake)
+            return await self._run(work, report, running)
         finally:
-            del self._brakes[key]
+            del self._runs[key]
 
     def pause(self, work: Work) -> bool:
         """Stop the attempt's encode with SIGSTOP; a look into a file may still come to its end."""
-        brake = self._brakes.get((work.job, work.attempt))
-        if brake is not None:
-            brake.engage()
-        return brake is not None
+        running = self._runs.get((work.job, work.attempt))
+        if running is not None:
+            running.brake.engage()
+        return running is not None
 
     def resume(self, work: Work) -> None:
         """Let the attempt's encode go on with SIGCONT."""
-        brake = self._brakes.get((work.job, work.attempt))
-        if brake is not None:
-            brake.release()
+        running = self._runs.get((work.job, work.attempt))
+        if running is not None:
+            running.brake.release()
 
-    async def _run(self, work: Work, report: Report, brake: Brake) -> Result:
+    async def usage(self, work: Work) -> Usage | None:
+        """Measure the attempt's encode and its files; None: the attempt does not run."""
+        running = self._runs.get((work.job, work.attempt))
+        return None if running is None else await measure(running.brake.pid, running.files)
+
+    async def _run(self, work: Work, report: Report, running: _Run) -> Result:
         try:
-            result = await self._attempt(work, report, brake)
-            await brake.released()
+            result = await self._attempt(work, report, running)
+            await running.brake.released()
         except Unusable as refused:
             result = Broken(failure=FailureClass.PERMANENT, message=str(refused))
         except OSError as error:  # TimeoutError is one
@@ -145,20 +163,23 @@ class FfmpegExecutor:
             return structs.replace(result, message=message)
         return result
 
-    async def _attempt(self, work: Work, report: Report, brake: Brake) -> Result:
+    async def _attempt(self, work: Work, report: Report, running: _Run) -> Result:
         begun_s = self._clock.monotonic_s()
         planned = plan(work.spec, work.job)
         targets = await self._targets(work, planned)
+        running.files.extend(target.path for target in targets)
         opened, media = await self._open(planned)
         if isinstance(media, Verdict):
             return Broken(failure=media.failure, message=media.message)
         total_s = length_s(planned, media)
+        report.expects(total_s)
         audio = media.first("audio") is not None
         strict = self._settings.strict
         command = arguments(planned, targets, opened=opened, audio=audio, strict=strict)
-        encode = _Encode(report, total_s, brake)
+        encode = _Encode(report, total_s, running.brake)
         ended = await encode.run([str(self._settings.ffmpeg), *command], self._settings.grace_s)
-        wall_s = self._clock.monotonic_s() - begun_s - brake.stopped_s
+        report.finishing()
+        wall_s = self._clock.monotonic_s() - begun_s - running.brake.stopped_s
         stats = _stats(encode.last, wall_s, ended.cpu_s, targets)
         files: tuple[MadeFile, ...] = ()
         verdict = _verdict(ended.exit_status, encode.words.lines(), planned)
@@ -238,6 +259,7 @@ class _Encode:
         self._report = report
         self._brake = brake
         self._progress = ProgressReader(total_s)
+        self._end_s = inf if total_s is None else total_s - min(END_S, total_s / 10)
         self.words = Words()
         self.last = _NOTHING
 
@@ -257,6 +279,8 @@ class _Encode:
         for sample in self._progress.feed(data):
             self.last = sample
             self._report.progress(sample)
+            if sample.out_time_s >= self._end_s:
+                self._report.finishing()
 
     def _stderr(self, data: bytes) -> None:
         self._tell(self.words.feed(data))

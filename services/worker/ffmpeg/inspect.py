@@ -17,8 +17,9 @@ from services.worker.ffmpeg.classify import Verdict, classify
 from services.worker.ffmpeg.plan import Rendition
 from services.worker.ffmpeg.process import output_of
 
-INSPECT_S_MAX = 60.0
-"""A file on a slow disk or a far server; a local one takes 20 ms."""
+INSPECT_S_MAX = 45.0
+"""A file on a slow disk or a far server; a local one takes 20 ms. It is more than a silent server
+is given, and less than an attempt without progress, so that the nearest cause is told."""
 HEADER_BYTES_MAX = 65_536
 SHORT_S = 0.5
 SHORT_SHARE = 0.02

@@ -72,6 +72,11 @@ class Brake:
         self._stopped_s = 0.0
 
     @property
+    def pid(self) -> int | None:
+        """The process that is stopped and let go; None: none runs now."""
+        return None if self._child is None else self._child.pid
+
+    @property
     def engaged(self) -> bool:
         """Whether nothing runs."""
         return not self._off.is_set()
@@ -206,8 +211,11 @@ async def output_of(
     def listen(data: bytes) -> None:
         words.feed(data)
 
-    with anyio.fail_after(timeout_s):
+    ended: Ended | None = None
+    with anyio.move_on_after(timeout_s):
         ended = await run(command, stdout=keep, stderr=listen, grace_s=0.0)
+    if ended is None:
+        raise TimeoutError(f"{command[0]} had not ended after {timeout_s:g} s")
     words.rest()
     return ended.exit_status, bytes(head), words.lines()
 

@@ -76,6 +76,8 @@ class Told:
         self.samples: list[Sample] = []
         self.said: list[tuple[OutputStream, str]] = []
         self.begun = anyio.Event()
+        self.expected: list[float | None] = []
+        self.finished = False
 
     def progress(self, sample: Sample) -> None:
         self.samples.append(sample)
@@ -83,6 +85,12 @@ class Told:
 
     def lines(self, stream: OutputStream, lines: list[str]) -> None:
         self.said += [(stream, line) for line in lines]
+
+    def expects(self, length_s: float | None) -> None:
+        self.expected.append(length_s)
+
+    def finishing(self) -> None:
+        self.finished = True
 
 
 def work(spec: JobSpec, job: str = "j1") -> Work:

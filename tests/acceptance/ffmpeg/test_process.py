@@ -15,8 +15,10 @@ from services.clock import SystemClock
 from services.errors import ConfigurationError
 from services.worker.ffmpeg.locate import ENVIRONMENT, Ffmpeg, capabilities, locate
 from services.worker.ffmpeg.process import (
+    HARD_EXIT_S,
     HEAD_LINES_MAX,
     TAIL_LINES_MAX,
+    Brake,
     Words,
     bound_to_this_process,
     run,
@@ -29,6 +31,8 @@ from tests.acceptance.ffmpeg.encoding import (
 from tests.acceptance.waiting import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.acceptance]
+
+GRACE_S = 0.3
 
 
 async def test_a_flood_of_words_is_followed_without_holding_the_loop_or_the_memory() -> None:
@@ -90,6 +94,48 @@ async def test_a_process_that_ignores_everything_is_killed() -> None:
             tasks.start_soon(attempt)
             await begun.wait()
             tasks.cancel_scope.cancel()
+    assert children() == []
+
+
+@pytest.mark.parametrize("paused", [False, True])
+async def test_a_family_that_ignores_everything_is_gone_within_the_grace(
+    paused: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    heard = bytearray()
+    begun = anyio.Event()
+    brake = Brake(SystemClock())
+    deaf = "trap '' TERM INT HUP; while :; do sleep 600; done"
+    grandchild = f"({deaf}) & echo $!; {deaf}"
+
+    def listen(data: bytes) -> None:
+        heard.extend(data)
+        begun.set()
+
+    async def attempt() -> None:
+        command = ["/bin/sh", "-c", f"trap '' TERM INT HUP; {grandchild}"]
+        await run(command, stdout=listen, stderr=heard.extend, grace_s=GRACE_S, brake=brake)
+
+    asked_s = float("inf")
+    family: list[psutil.Process] = []
+    with anyio.fail_after(WAIT_S):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(attempt)
+            await begun.wait()
+            await until(lambda: sum(line.startswith("sleep ") for line in children()) == 2)
+            family = psutil.Process().children(recursive=True)
+            if paused:
+                brake.engage()
+                await until(
+                    lambda: {one.status() for one in family} == {psutil.STATUS_STOPPED},
+                    deadline_s=WAIT_S,
+                )
+            asked_s = anyio.current_time()
+            tasks.cancel_scope.cancel()
+    ladder_s = GRACE_S + HARD_EXIT_S
+    assert ladder_s <= anyio.current_time() - asked_s < ladder_s + 3.0  # on a busy machine
+    assert int(heard) in {one.pid for one in family}
+    for one in family:
+        await gone(one.pid)
     assert children() == []
 
 

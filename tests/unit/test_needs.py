@@ -1,54 +1,11 @@
-"""How jobs rank, and what a node must have to run them."""
+"""What a node must have to run a job."""
 
 import pytest
 
+from events.ids import NodeId
 from events.media import Audio, AudioCodec, Output, Parameters, Video, VideoCodec
-from events.spec import Engine, JobSpec, Priority, Queue
-from events.state.job import Terms
-from services.scheduler.state.weights import order_key, requirements, weight
-from tests.vocabulary import T0, instant
-
-
-def key(queue: Queue, priority: Priority, submitted_s: int = 0) -> float:
-    spec = JobSpec(queue=queue, priority=priority)
-    return order_key(Terms(1, instant(submitted_s), spec, queue, priority), 60.0)
-
-
-class TestWeight:
-    @pytest.mark.parametrize(
-        ("queue", "weights"),
-        [(Queue.LIVE, (30, 20, 10)), (Queue.DEFAULT, (15, 10, 5)), (Queue.BATCH, (3, 2, 1))],
-    )
-    def test_it_is_queue_times_priority(self, queue: Queue, weights: tuple[int, ...]) -> None:
-        assert tuple(weight(queue, priority) for priority in Priority) == weights
-
-    def test_every_queue_and_priority_has_one(self) -> None:
-        assert all(weight(queue, priority) >= 1 for queue in Queue for priority in Priority)
-
-
-class TestOrderKey:
-    def test_it_is_the_instant_of_submission_less_the_head_start(self) -> None:
-        assert key(Queue.LIVE, Priority.HIGH) == T0.timestamp() - 1800
-        assert key(Queue.BATCH, Priority.LOW) == T0.timestamp() - 60
-
-    def test_inside_a_weight_the_earlier_submission_is_first(self) -> None:
-        assert key(Queue.BATCH, Priority.LOW, 0) < key(Queue.BATCH, Priority.LOW, 1)
-
-    def test_equal_weights_of_different_queues_rank_alike(self) -> None:
-        assert key(Queue.LIVE, Priority.LOW) == key(Queue.DEFAULT, Priority.MEDIUM)
-
-    @pytest.mark.parametrize(("head_s", "overtakes"), [(1739, True), (1741, False)])
-    def test_the_lightest_job_is_overtaken_for_29_minutes(
-        self, head_s: int, *, overtakes: bool
-    ) -> None:
-        lightest = key(Queue.BATCH, Priority.LOW)
-        assert (key(Queue.LIVE, Priority.HIGH, head_s) < lightest) is overtakes
-
-    def test_the_current_queue_counts_not_the_submitted_one(self) -> None:
-        spec = JobSpec(queue=Queue.BATCH, priority=Priority.LOW)
-        terms = Terms(1, T0, spec, Queue.LIVE, Priority.HIGH)
-        assert order_key(terms, 60.0) == T0.timestamp() - 1800
-
+from events.spec import Engine, JobSpec, ResourceLimits
+from services.scheduler.state.needs import need_of, requirements
 
 HEVC, NVENC = Video(codec=VideoCodec.HEVC), Video(encoder="hevc_nvenc")
 SMALL = Video(width=640)
@@ -106,3 +63,39 @@ class TestRequirements:
         self, spec: JobSpec, needed: set[str]
     ) -> None:
         assert requirements(spec) == needed
+
+    @pytest.mark.parametrize(("spec", "needed"), REQUIREMENTS)
+    def test_they_are_part_of_its_need(self, spec: JobSpec, needed: set[str]) -> None:
+        assert need_of(spec).capabilities == needed
+
+
+class TestCounted:
+    def test_a_job_without_limits_counts_for_its_slot_alone(self) -> None:
+        need = need_of(JobSpec())
+        assert (need.cpu_threads, need.memory_bytes, need.gpus, need.sessions) == (0, 0, 0, 0)
+
+    def test_limits_are_what_it_needs(self) -> None:
+        need = need_of(JobSpec(limits=ResourceLimits(cpu_threads=4, memory_bytes=2**30)))
+        assert (need.cpu_threads, need.memory_bytes) == (4, 2**30)
+
+    def test_each_output_of_a_hardware_encoder_takes_a_session_and_no_device(self) -> None:
+        outputs = (Output(video=NVENC), Output(video=NVENC), Output(video=HEVC))
+        need = need_of(JobSpec(outputs=outputs, requires=("gpu",)))
+        assert (need.sessions, need.gpus, need.codecs) == (2, 0, ("hevc",))
+
+    @pytest.mark.parametrize("encoder", ["h264_nvenc", "hevc_qsv", "av1_vaapi"])
+    def test_hardware_encoders_are_known_by_their_names(self, encoder: str) -> None:
+        assert need_of(JobSpec(outputs=(Output(video=Video(encoder=encoder)),))).sessions == 1
+
+    def test_a_job_that_requires_a_gpu_for_anything_else_takes_a_device(self) -> None:
+        need = need_of(JobSpec(requires=("gpu",)))
+        assert (need.gpus, need.sessions, need.wants_gpu) == (1, 0, True)
+
+    def test_jobs_that_differ_only_in_their_files_need_the_same(self) -> None:
+        one, other = JobSpec(input="a.mov"), JobSpec(input="b.mov")
+        assert need_of(one) == need_of(other)
+        assert hash(need_of(one)) == hash(need_of(other))
+
+    def test_the_order_in_which_nodes_failed_makes_no_difference(self) -> None:
+        n1, n2 = NodeId("n1"), NodeId("n2")
+        assert need_of(JobSpec(), (n2, n1)) == need_of(JobSpec(), (n1, n2))
