@@ -244,7 +244,7 @@ async def _pages(
         found += rows
         if not rows or (len(rows) < asked and not result.truncated):
             break
-        break
+        before = rows[-1].job_no
     return tuple(found)
 
 

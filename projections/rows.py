@@ -91,6 +91,13 @@ class Node(Struct, frozen=True, kw_only=True):
     schedulable: bool
     cordoned: bool
     draining: bool
+    ordered_by: str
+    order_reason: str
+    reason: str
+    refusing: str
+    circuit: str
+    circuit_until: datetime | None
+    circuit_reason: str
     epoch: int
     slots: int
     free: int
@@ -102,8 +109,10 @@ class Node(Struct, frozen=True, kw_only=True):
     memory_bytes: int
     disk_bytes: int
     gpus: tuple[str, ...]
+    encoder_sessions: int
     ffmpeg: str
     address: str
+    fingerprint: str
     registered_at: datetime | None
     last_seen: datetime | None
     cpu_percent: float | None

@@ -49,7 +49,7 @@ class Site:
         )
         self.backbone: Backbone = memory_backbone()
         self.offers = machine({Engine.NOOP: executor, Engine.FFMPEG: executor})
-        """The machine as a worker that starts now finds it."""
+        """The machine as a worker that starts now finds it, but for its executors."""
         self._pen = Pen("test", LoopClock())
 
     @property
@@ -60,6 +60,8 @@ class Site:
     @asynccontextmanager
     async def worker(self) -> AsyncGenerator[anyio.CancelScope]:
         """Run the worker; it drains at the end, or when the scope is canceled."""
+        executors = {Engine.NOOP: self.executor, Engine.FFMPEG: self.executor}
+        offers = replace(self.offers, executors=executors)
 
         async def live(task_status: anyio.abc.TaskStatus[anyio.CancelScope]) -> None:
             with anyio.CancelScope() as scope:
@@ -71,7 +73,7 @@ class Site:
             await run_worker(
                 self.backbone,
                 self.settings,
-                self.offers,
+                offers,
                 clock=LoopClock(),
                 task_status=task_status,
             )

@@ -216,7 +216,8 @@ def _paused(state: JobState, fact: facts.Paused, at: Recorded) -> JobState:
     if held is None:
         return state
     asked = None if isinstance(held.asked, facts.PauseRequested) else held.asked
-    return replace(held, version=at.seq, paused=True, paused_at=at.time, asked=asked)
+    paused_at = held.paused_at or at.time
+    return replace(held, version=at.seq, paused=True, paused_at=paused_at, asked=asked)
 
 
 def _resumed(state: JobState, fact: facts.Resumed, at: Recorded) -> JobState:

@@ -155,7 +155,9 @@ def _drained(state: Node, fact: facts.Drained, at: Recorded) -> Node:
 
 
 def _removed(state: Node, _: facts.Removed, at: Recorded) -> Node:
-    return replace(state, version=at.seq, status=NodeStatus.REMOVED, free=0)
+    """Take it out, and forget what people had asked of it: it comes back as a new one."""
+    status = NodeStatus.REMOVED
+    return replace(state, version=at.seq, status=status, free=0, cordoned=False, draining=False)
 
 
 def _refused(state: Node, fact: facts.Refused, at: Recorded) -> Node:

@@ -17,7 +17,7 @@ from services.bus.answering import INTERNAL_ERROR, Answer, answer
 from services.bus.listening import Mailbox
 from services.bus.port import BACKLOG_MAX, Command, Handler, Message, Request
 from services.errors import LogUnavailable
-from services.log.jetstream.connection import Connection
+from services.log.jetstream.connection import FAREWELL_S, Connection
 from services.log.jetstream.puller import Opened, Pull, Raw
 from services.log.jetstream.streams import COMMANDS
 from services.log.jetstream.wire import delivery_of, parse_headers, publish
@@ -86,7 +86,7 @@ class NatsBus:
                     stack.enter_context(self._connection.taking_over(subject, served.take))
                 yield
             finally:
-                with anyio.CancelScope(shield=True):
+                with anyio.move_on_after(FAREWELL_S, shield=True):
                     if self._connection.connected:
                         await service.stop()
 

@@ -69,9 +69,10 @@ class ClosableInbox:
         self, batches: AsyncIterator[list[Command]]
     ) -> AsyncGenerator[list[Command]]:
         while not self._closed:
-            batch: list[Command] = []
+            none: list[Command] = []
+            batch = none
             with anyio.CancelScope() as self._waiting:
-                batch = await anext(batches, [])
+                batch = await anext(batches, none)
             if not batch:
                 return
             yield batch

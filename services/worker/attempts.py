@@ -212,17 +212,17 @@ class Attempts:
         they would come to is void. Waits for as long as the log cannot be read.
         """
         limiter = anyio.CapacityLimiter(REVIEWED_MAX)
-        ended = 0
+        ended: list[Key] = []
 
         async def look(attempt: _Attempt) -> None:
-            nonlocal ended
             async with limiter:
-                ended += await self._ended_as_void(attempt)
+                if await self._ended_as_void(attempt):
+                    ended.append(attempt.key)
 
         async with anyio.create_task_group() as tasks:
             for attempt in list(self._in_slots.values()):
                 tasks.start_soon(look, attempt)
-        return ended
+        return len(ended)
 
     async def _ended_as_void(self, attempt: _Attempt) -> bool:
         """End an attempt that holds its job no more, without a word; tell whether it was ended."""

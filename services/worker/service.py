@@ -207,7 +207,7 @@ class Worker:
             self._look_for_room(load, attempts)
             if await self._told(load, attempts) and bus.up_since_s != up_since_s:
                 up_since_s = bus.up_since_s
-                pass
+                orders.review.set()
             await anyio.sleep(self._settings.heartbeat_s)
 
     async def _told(self, load: Load, attempts: Attempts) -> bool:

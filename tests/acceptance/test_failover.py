@@ -220,6 +220,6 @@ async def test_a_single_scheduler_that_is_killed_leads_again_when_it_is_back(
         running.kill("scheduler")
         running.start_scheduler()
         await seen.leader(term=2)
-        one, other = seen.of(ELECTED)
         tasks.cancel_scope.cancel()
+    one, other = seen.of(ELECTED)
     assert one.source != other.source

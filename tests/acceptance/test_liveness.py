@@ -20,7 +20,7 @@ def anyio_backend() -> str:
 
 
 async def started(running: Fleet, **settings: object) -> None:
-    running.start_scheduler(**settings)
+    running.start_scheduler("scheduler", **settings)
     for node in ("n1", "n2"):
         running.start_worker(node, slots=1, **settings)
     await running.serving(subjects.API_CANCEL)

@@ -62,7 +62,11 @@ class Fleet:
         for number in range(NODES):
             self.world.apply(self._event(subjects.node(_node(number)), _registered(number)))
         for _ in range(queued):
-            self.world.apply(self._submission())
+            self.submit()
+
+    def submit(self) -> None:
+        """Fold one more submission."""
+        self.world.apply(self._submission())
 
     def fill(self) -> None:
         """Give out jobs until no slot is free, and let them start."""
@@ -157,7 +161,7 @@ def bytes_per_job(count: int = 20_000) -> float:
     gc.collect()
     tracemalloc.start()
     for _ in range(count):
-        fleet.world.apply(fleet._submission())
+        fleet.submit()
     gc.collect()
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()

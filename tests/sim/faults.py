@@ -135,6 +135,7 @@ class FaultyLog:
         await self._before()
         lost = [self._is_lost(entry) for entry in entries]
         kept = [entry for entry, gone in zip(entries, lost, strict=True) if not gone]
+        outcomes: list[Outcome] = []
         with anyio.CancelScope(shield=True):
             await self._line.moving()
             outcomes = await self._inner.append(kept)
@@ -234,10 +235,9 @@ class FaultyLease:
         await self._dice.dawdle()
         if self._dice.hits(self._dice.odds.unavailable, "lease unavailable"):
             raise LogUnavailable("nothing was stored")
-        with anyio.CancelScope(shield=True):
-            await self._line.moving()
-            self._line.check()
-            answer = await call()
+        await self._line.moving()
+        self._line.check()
+        answer = await call()
         await self._dice.dawdle()
         self._line.check()
         if self._dice.hits(self._dice.odds.ambiguous, "lease ambiguous"):

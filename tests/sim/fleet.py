@@ -14,6 +14,7 @@ import msgspec
 import trio
 import trio.testing
 from msgspec import Struct
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 from trio._core import _run as trio_run  # pyright: ignore[reportPrivateUsage] - seeded scheduling
 
@@ -21,6 +22,7 @@ from events import subjects
 from events.codec import Recorded
 from events.ids import JobId, NodeId
 from events.job import FailureClass
+from events.node import Hardware
 from events.requests import Reply
 from events.spec import Engine
 from events.state.job import INITIAL, TERMINAL, JobState, evolve, status_of
@@ -33,6 +35,9 @@ from services.worker.service import run_worker
 from tests.fakes import Disk, FakeExecutor, LoopClock, machine, made
 from tests.sim.faults import Crash, Dice, Line, Odds
 
+HARDWARE = Hardware(hostname="sim", cpu_threads=4, memory_bytes=4 * 2**30)
+LIMITS = (("cpu_threads", 3), ("memory_bytes", 3 * 2**30))
+"""What jobs ask for, by turns with nothing: no machine has room for two of a sort."""
 TROUBLE_S = 28.0
 """How long faults are rolled for."""
 PATIENCE_S = 1800.0
@@ -220,6 +225,7 @@ class Fleet:
             progress_s=10.0,
         )
         offers = machine({Engine.NOOP: executor, Engine.FFMPEG: executor})
+        offers = replace(offers, hardware=HARDWARE)
         await run_worker(line.backbone(self._common), settings, offers, clock=self._clock)
 
     async def _fate(self, line: Line, executor: FakeExecutor, scope: anyio.CancelScope) -> None:
@@ -324,5 +330,7 @@ def some_jobs(dice: Dice, count: int) -> dict[JobId, Job]:
             body["requires"] = ["gpu"]
         elif roll < 0.4:
             body["attempts_max"] = 1
+        if number % 3:
+            body["limits"] = dict([LIMITS[number % 3 - 1]])
         jobs[job] = body
     return jobs

@@ -19,11 +19,13 @@ from events.ids import JobId, NodeId
 from events.node import Available, Registered
 from events.state.job import INITIAL, JobState, evolve
 from services.scheduler.state.world import World
-from tests.sim.fleet import Ran, Span
+from tests.sim.fleet import HARDWARE, Ran, Span
 
 ENDS = (facts.Completed, facts.Failed, facts.Canceled, facts.Rejected)
 GIVES_BACK = (facts.Declined, facts.AttemptFailed, facts.AttemptLost)
 
+ROOM = {"cpu_threads": HARDWARE.cpu_threads, "memory_bytes": HARDWARE.memory_bytes}
+"""What each machine has beside its slots."""
 Law: TypeAlias = Callable[[Ran], Iterator[str]]
 
 
@@ -116,7 +118,7 @@ def no_node_runs_more_than_its_slots(ran: Ran) -> Iterator[str]:
 
 
 def one_scheduler_never_oversells(ran: Ran) -> Iterator[str]:
-    """One scheduler gives a node no more than its slots; of two, the node declines one's."""
+    """One scheduler gives a node no more than it has; of two, the node declines one's."""
     if ran.plan.schedulers > 1:
         return
     holder: dict[JobId, NodeId] = {}
@@ -124,9 +126,13 @@ def one_scheduler_never_oversells(ran: Ran) -> Iterator[str]:
         match event.fact:
             case facts.Assigned(node=node):
                 holder[subjects.job_of(event.subject)] = node
-                held = sum(each == node for each in holder.values())
-                if held > ran.plan.slots:
-                    yield f"{node} holds {held} jobs at {event.seq}"
+                here = [job for job, each in holder.items() if each == node]
+                if len(here) > ran.plan.slots:
+                    yield f"{node} holds {here} at {event.seq}"
+                for name, most in ROOM.items():
+                    asked = [limits_of(ran, job).get(name, 0) for job in here]
+                    if sum(asked) > most:
+                        yield f"{node} holds {here} at {event.seq}, which ask for {asked} {name}"
             case fact if isinstance(fact, ENDS + GIVES_BACK):
                 holder.pop(subjects.job_of(event.subject), None)
             case _:
@@ -283,6 +289,11 @@ def one_scheduler_decides_at_a_time(ran: Ran) -> Iterator[str]:
         ]
         if event.source not in reigning:
             yield f"{event.type} at {event.seq} is {event.source}'s while {reigning} led"
+
+
+def limits_of(ran: Ran, job: JobId) -> dict[str, int]:
+    """Return what a job asked to be given at most, and so to have."""
+    return cast(dict[str, int], ran.jobs[job].get("limits", {}))
 
 
 LAWS: tuple[Law, ...] = (

@@ -12,14 +12,16 @@ from events.ids import JobId
 from events.job import Assigned, Completed, Failed, FailureClass, Promoted, RetryScheduled, Started
 from events.requests import Explanation
 from events.spec import Engine
+from services.bus.port import Request
 from services.cli.look.past import Point
 from services.cli.look.replay import fold_up_to
+from services.scheduler.control.explain import Explainer
 from services.scheduler.explaining.explanation import explain
 from services.scheduler.explaining.gather import gather
 from services.scheduler.state.ranking import initial_policy
 from services.scheduler.state.world import World
 from services.worker.port import Broken, Report, Result, Work
-from tests.fakes import FakeExecutor, machine
+from tests.fakes import FakeExecutor, LoopClock, machine
 from tests.sim.test_stories import SETTINGS, Stage
 
 pytestmark = pytest.mark.anyio
@@ -112,6 +114,28 @@ async def test_who_asks_right_after_submitting_is_answered_about_the_job(tmp_pat
     async with stage.scheduler():
         await stage.ask(subjects.API_SUBMIT, {"job_id": "a", "engine": "noop"})
         assert (await told(stage, "a")).position == 1
+
+
+class Behind:
+    """A scheduler that folds the ledger only when it is asked to reach a sequence."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self.world = World(initial_policy(SETTINGS))
+
+    async def reach(self, seq: int) -> None:
+        await fold_up_to(self.world, self._stage.ledger, Point(seq=seq))
+
+
+async def test_a_world_that_is_behind_catches_up_with_the_job_before_it_is_explained(
+    tmp_path: Path,
+) -> None:
+    stage = Stage(tmp_path, takes_s=1)
+    await stage.submit("a", "b")
+    explainer = Explainer(Behind(stage), stage.ledger, settings=SETTINGS, clock=LoopClock())
+    request = Request(subjects.API_EXPLAIN, b'{"job_id":"a"}')
+    answer = json.decode(await explainer.answer(request), type=Explanation)
+    assert (answer.error, answer.seq, answer.position) == (None, 1, 1)
 
 
 async def test_what_is_not_there_or_cannot_be_is_refused_by_name(tmp_path: Path) -> None:

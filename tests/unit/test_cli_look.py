@@ -226,6 +226,10 @@ def test_a_list_of_nodes_leaves_removed_ones_out_unless_all_are_wanted() -> None
             ("circuit open for 42 s more: 8 of 10 failed",),
         ),
         ({"circuit": "open", "until_ms": 0.0}, ("circuit open, about to be tried again",)),
+        (
+            {"status": "drained", "draining": True, "ordered_by": "ann"},
+            ("drained by ann",),
+        ),
         ({"circuit": "half_open"}, ("on probation, one attempt at a time",)),
         ({"refusing": "disk: 1 GiB free"}, ("takes nothing new: disk: 1 GiB free",)),
         (

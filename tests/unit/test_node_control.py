@@ -16,6 +16,7 @@ from events.node import (
     CircuitClosed,
     CircuitOpened,
     Cordoned,
+    Drained,
     Draining,
     Lost,
     NodeFact,
@@ -161,6 +162,26 @@ class TestOrders:
         order = Request(subjects.API_CORDON, raw({"node_id": N1}), traceparent="00-ab-cd-01")
         await desk.intake.endpoints()[subjects.API_CORDON](order)
         assert (await desk.last()).traceparent == "00-ab-cd-01"
+
+
+STANDINGS: dict[str, tuple[NodeFact, ...]] = {
+    "unknown": (),
+    "online": (REGISTERED,),
+    "online, draining": (REGISTERED, Cordoned(), Draining()),
+    "lost, cordoned": (REGISTERED, Cordoned(), Lost()),
+    "online, circuit open": (REGISTERED, OPENED),
+    "online, cordoned, circuit open": (REGISTERED, OPENED, Cordoned()),
+    "drained": (REGISTERED, Draining(), Drained(epoch=1)),
+    "drained, cordoned": (REGISTERED, Cordoned(), Draining(), Drained(epoch=1)),
+    "removed": (REGISTERED, Draining(), Lost(), Removed()),
+}
+
+
+@pytest.mark.parametrize("words", STANDINGS)
+async def test_the_standing_of_a_node_is_told_in_words(words: str) -> None:
+    desk = NodeDesk()
+    await desk.told(*STANDINGS[words])
+    assert nodes.standing(await load_node(desk.ledger, N1)) == words
 
 
 class TestBusyNode:

@@ -93,8 +93,9 @@ class TestFilters:
             (subjects.TELEMETRY, subjects.telemetry_of_job(JobId("j"))),
             (subjects.LOGS, subjects.logs(JobId("j"), 1)),
             (subjects.COMMANDS, subjects.COMMAND_SUBMIT),
+            (subjects.LEASES, subjects.LEASE_LEADER),
         )
-        streams = (subjects.LEDGER, subjects.TELEMETRY, subjects.LOGS, subjects.COMMANDS)
+        streams = tuple(dict.fromkeys(stream for stream, _ in samples))
         for own, subject in samples:
             taken = [s for s in streams if any(_selects(pattern, subject) for pattern in s)]
             assert taken == [own]

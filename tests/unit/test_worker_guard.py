@@ -4,6 +4,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+import trio.lowlevel
 import trio.testing
 from msgspec import structs
 
@@ -23,7 +24,7 @@ from events.job import (
 from events.media import MadeFile
 from events.node import Action, Available
 from events.spec import Engine, JobSpec, ResourceLimits
-from services.worker.guard.guard import LOOK_S, Guard
+from services.worker.guard.guard import LOOK_S, MEASURE_S_MAX, Guard
 from services.worker.port import Made, Report, Result, Usage, Work
 from tests.fakes import EPOCH, FakeExecutor, Gates, Play, make_at_once, steps
 from tests.sites import FFMPEG, Site
@@ -149,8 +150,11 @@ async def test_a_measurement_that_breaks_ends_no_worker(tmp_path: Path) -> None:
 
 
 async def test_a_measurement_that_hangs_holds_up_nobody(tmp_path: Path) -> None:
+    measured: list[JobId] = []
+
     class Hanging(FakeExecutor):
         async def usage(self, work: Work) -> Usage | None:
+            measured.append(work.job)
             await anyio.sleep_forever()
             raise AssertionError(work)
 
@@ -160,6 +164,21 @@ async def test_a_measurement_that_hangs_holds_up_nobody(tmp_path: Path) -> None:
         for job in "ab":
             await here.until(job, AttemptLost)
         assert anyio.current_time() < 61.0 + LOOK_S  # the stall, which comes first
+    assert len(measured) <= 2 * (30 / MEASURE_S_MAX + 1)
+
+
+async def test_a_worker_that_could_not_listen_takes_nobody_for_stalled(tmp_path: Path) -> None:
+    here = site(tmp_path, steps(1, 1.0, then_s=3600))
+    async with here.worker():
+        await here.give("a")
+        await here.until("a", Started)
+        with anyio.move_on_after(10):
+            await anyio.sleep_forever()
+        clock = trio.lowlevel.current_clock()
+        assert isinstance(clock, trio.testing.MockClock)
+        clock.jump(300)  # it stood still, and so did all that it hears
+        await here.until("a", AttemptLost)
+        assert anyio.current_time() >= 1.0 + 300 + 60 - 2 * LOOK_S
 
 
 async def test_nothing_without_bounds_is_watched(

@@ -17,6 +17,7 @@ from services.log.memory import MemoryLog
 from services.log.port import Entry, Outcome
 from services.worker import telling
 from services.worker.keep import output as module
+from services.worker.keep import spool
 from services.worker.keep.output import Output
 from services.worker.keep.spool import SPOOL_FILE, Spool
 from services.worker.port import Sample
@@ -62,6 +63,8 @@ class Logs(MemoryLog):
             await anyio.sleep_forever()
         if self.mood == "refuses":
             raise LogUnavailable("away")
+        if self.mood == "slow":
+            await anyio.sleep(0.05)
         return await super().append(entries)
 
 
@@ -103,6 +106,14 @@ class Desk:
 
         await until(there, f"lines of {job}", within_s=10)
         assert await self.lines(job) == list(lines)
+
+    async def until_any(self, job: str) -> None:
+        """Wait until the log has something of an attempt."""
+
+        async def there() -> bool:
+            return bool(await self.lines(job))
+
+        await until(there, f"a line of {job}", within_s=10)
 
     async def until_spooled(self) -> None:
         """Wait until something is on disk."""
@@ -152,6 +163,29 @@ async def test_what_was_said_during_an_outage_follows_in_order(desk: Desk, mood:
             if isinstance(event.fact, LogChunk)
         ]
         assert numbers == list(range(len(numbers)))
+
+
+async def test_what_follows_on_a_backlog_waits_behind_it_and_keeps_nobody_else_waiting(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "HEAD_MAX", 1)
+    desk.logs.mood = "refuses"
+    a, b = JobId("a"), JobId("b")
+    async with desk.running():
+        voice = desk.teller.voice(a, 1)
+        for number in range(20):
+            voice.lines(OutputStream.STDERR, [f"line {number}"])
+            await passing(0.015)
+        await desk.until_spooled()
+        desk.logs.mood = "slow"
+        await desk.until_any("a")
+        voice.lines(OutputStream.STDERR, ["live"])
+        other = desk.teller.voice(b, 1)
+        other.lines(OutputStream.STDERR, ["at once"])
+        await desk.until("a", [*(f"line {number}" for number in range(20)), "live"])
+        *_, last = await desk.logs.read(subjects.logs(a, 1))
+        (told,) = await desk.logs.read(subjects.logs(b, 1))
+    assert told.seq < last.seq
 
 
 async def test_a_worker_that_stops_during_an_outage_leaves_its_words_for_the_next(

@@ -135,7 +135,7 @@ def _chosen(told: Explanation) -> str:
     nodes = (
         "1 node" if placement.candidates == 1 else f"{present.count(placement.candidates)} nodes"
     )
-    terms = [f"of {nodes} that could, {present.count(placement.free)} slots free there"]
+    terms = [f"of {nodes} that could, {present.count(placement.free)} free there"]
     if placement.score:
         terms.append(f"score {placement.score:g}")
     if placement.speed:

@@ -21,7 +21,8 @@ def standing(row: Row, now_ms: float) -> tuple[str, ...]:
 
 
 def _ordered(row: Row) -> str:
-    order = "draining" if row["draining"] else "cordoned"
+    over = row["status"] == "drained"
+    order = ("drained" if over else "draining") if row["draining"] else "cordoned"
     if row["ordered_by"]:
         order += f" by {row['ordered_by']}"
     return order + (f": {row['order_reason']}" if row["order_reason"] else "")

@@ -28,6 +28,8 @@ PING_INTERVAL_S = 2
 PINGS_OUTSTANDING_MAX = 2
 """A peer that is silent for 4 to 6 s is gone: half-open connections are noticed then."""
 CONNECT_TIMEOUT_S = 2
+FAREWELL_S = 1.0
+"""How long the server is told of what ends here: it hears nothing if the connection just broke."""
 API_PREFIX = "$JS.API."
 SCHEMES = ("nats", "tls", "ws", "wss")
 
@@ -160,7 +162,7 @@ class Connection:
         finally:
             del self._client.raw_handlers[sid]
             if not self._client.is_closed:
-                with anyio.CancelScope(shield=True):
+                with anyio.move_on_after(FAREWELL_S, shield=True):
                     await subscription.unsubscribe()
 
     def inbox(self) -> str:

@@ -17,7 +17,7 @@ from events.requests import (
     UncordonNode,
     decode_request,
 )
-from events.state.node import Circuit, Node
+from events.state.node import Circuit, Node, NodeStatus
 from events.subjects import Subject
 from services.bus.port import Request
 from services.clock import Pen
@@ -89,7 +89,9 @@ class NodeControl:
 def standing(node: Node) -> str:
     """Return a node's state in words: whether it lives, and what keeps work away from it."""
     words = [str(node.status)]
-    if node.draining:
+    if node.status is NodeStatus.REMOVED:
+        return words[0]
+    if node.draining and node.status is not NodeStatus.DRAINED:
         words.append("draining")
     elif node.cordoned:
         words.append("cordoned")

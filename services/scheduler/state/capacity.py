@@ -122,7 +122,8 @@ def live(node: Node) -> bool:
 
 def fits_ever(node: Node, need: Need) -> bool:
     """Tell whether the node, empty and at its best, could run such a job."""
-    return need.capabilities <= node.capabilities and not short(node, need, size(node))
+    best = size(node)._replace(slots=UNCOUNTED)
+    return need.capabilities <= node.capabilities and not short(node, need, best)
 
 
 def short(node: Node, need: Need, there: Resources) -> str:
@@ -170,28 +171,17 @@ def _unable(node: Node, need: Need) -> str:
 
 def beyond(nodes: Sequence[Node], need: Need) -> str:
     """Return how the need is beyond each of `nodes`, which have the capabilities, in words."""
-    for resource, unit in _BEYOND:
-        asked = max(getattr(_asked(node, need), resource) for node in nodes)
-        most = max(getattr(size(node), resource) for node in nodes)
-        if asked > most:
-            return f"asks for {unit(asked)}; the largest node has {unit(most)}"
+    asked = [cost(need, hardware_only(node.capabilities)) for node in nodes]
+    there = [size(node)._replace(slots=UNCOUNTED) for node in nodes]
+    for at, name in enumerate(_NAMES):
+        least, most = min(each[at] for each in asked), max(each[at] for each in there)
+        if least > most:
+            return f"asks for {_amount(least, name)}; the largest node has {_amount(most, name)}"
     return "asks for more of several things at once than any one node has"
 
 
-def _asked(node: Node, need: Need) -> Resources:
-    return cost(need, hardware_only(node.capabilities))
+_NAMES = ("slots", "CPU threads", "of memory", "GPUs", "encoder sessions")
 
 
-_GIB = 2**30
-
-
-def _memory(count: int) -> str:
-    return f"{count / _GIB:.4g} GiB of memory"
-
-
-_BEYOND = (
-    ("cpu_threads", lambda count: f"{count} CPU threads"),
-    ("memory_bytes", _memory),
-    ("gpus", lambda count: f"{count} GPUs"),
-    ("sessions", lambda count: f"{count} encoder sessions"),
-)
+def _amount(count: int, name: str) -> str:
+    return f"{count / 2**30:.4g} GiB {name}" if name == "of memory" else f"{count} {name}"

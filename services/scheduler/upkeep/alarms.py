@@ -24,6 +24,11 @@ class Alarms:
         """Return how many jobs have an alarm."""
         return len(self._set)
 
+    @property
+    def kept(self) -> int:
+        """How many instants are kept, void ones among them."""
+        return len(self._heap)
+
     def set(self, job: JobId, at: datetime) -> None:
         """Let the alarm of `job` ring at this instant, and at no other."""
         self._count += 1

@@ -118,8 +118,6 @@ class Watch:
 
     def verdict(self, now_s: float) -> Verdict | None:
         """Return why the attempt is to be ended now; None: it goes on."""
-        if self._paused_at_s is not None:
-            return None
         age_s = self.age_s(now_s)
         exceeded = self._exceeded()
         if exceeded is not None:
