@@ -13,7 +13,7 @@ from services.nats_server import NatsServer, ServerSettings
 async def nats_server(
     directory: Path, durability: Literal["always", "100ms"] = "100ms"
 ) -> AsyncGenerator[NatsServer]:
-    """Start a server of its own in `directory`/nats, with the four streams."""
+    """Start a server of its own in `directory`/nats, with the five streams."""
     settings = ServerSettings(data_dir=directory / "nats", durability=durability)
     async with NatsServer(settings) as server:
         await ensure_streams(server.url, StreamSettings(durability=durability))

@@ -20,7 +20,7 @@ from services.log.jetstream.log import EVENT_BYTES_MAX, JetStreamLog, open_log
 from services.log.jetstream.puller import Pull
 from services.log.jetstream.reads import Reader
 from services.log.jetstream.streams import (
-    COMMANDS,
+    LEASES,
     LEDGER,
     TELEMETRY,
     Drift,
@@ -257,7 +257,7 @@ class TestStreams:
     async def test_missing_streams_are_named(self, tmp_path: Path, mode: Mode) -> None:
         bare = ServerSettings(data_dir=tmp_path / "bare", durability=mode)
         async with NatsServer(bare) as server:
-            with pytest.raises(ConfigurationError, match=f"{LEDGER}.*{COMMANDS} are missing"):
+            with pytest.raises(ConfigurationError, match=f"{LEDGER}.*{LEASES} are missing"):
                 async with open_backbone(server.url, name="test"):
                     pass
 
