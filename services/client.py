@@ -41,7 +41,7 @@ from events.subjects import Subject
 from services.bus.port import Bus
 from services.errors import LogUnavailable, QueryRefused, UnreadableAnswer
 
-REQUEST_S = 5.0
+REQUEST_S = 2.0
 BULK_REQUEST_S = 30.0
 PATIENCE_S = 10.0
 """How long in all a request is repeated: nobody serves while a scheduler starts or restarts."""

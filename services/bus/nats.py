@@ -27,7 +27,7 @@ SERVICE_VERSION = "1.0.0"
 CONSUMER = "ffrtmp-intake"
 BATCH_MAX = 500
 """Most commands handed over at once."""
-ACK_WAIT_S = 30.0
+ACK_WAIT_S = 5.0
 """A command that is not acknowledged within this comes again."""
 WAITING_MAX = 10_000
 """Requests that wait for their turn to be answered beyond which new ones are refused."""

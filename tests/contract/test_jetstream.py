@@ -302,7 +302,7 @@ async def test_a_service_is_discoverable(connection: Connection, verb: str) -> N
 
 
 async def test_an_answer_that_no_message_can_hold_is_an_error(connection: Connection) -> None:
-    async def long(request: Request) -> bytes:
+    async def long(_: Request) -> bytes:
         return b"x" * (connection.payload_bytes_max + 1)
 
     bus = NatsBus(connection)

@@ -20,12 +20,15 @@ from events.job import (
     Queued,
     QueuedAfter,
     Rejected,
+    Retried,
     RetryScheduled,
     Started,
     Submitted,
 )
 from events.media import MadeFile
 from events.node import Drained, Lost, NodeFact, Removed
+from events.spec import Priority, Queue
+from events.state.job import Ended, JobStatus, Terms
 from events.subjects import Subject
 from services.clock import Pen
 from services.config import SchedulerSettings
@@ -245,6 +248,18 @@ class TestDependencies:
         reason = f"depends on other, which is {status}"
         expected = Failed(failure=FailureClass.PERMANENT, reason=reason)
         assert await ledger.drafts() == [(JOB, expected)]
+
+    async def test_one_that_ended_and_was_retried_before_the_look_is_waited_for(self) -> None:
+        ledger = Ledger()
+        await ledger.store(JOB, Submitted(spec=noop(depends_on=[OTHER])))
+        await ledger.store(OTHER, Submitted(spec=noop()), FAILED)
+        world = ledger.told.world
+        terms = Terms(2, T0, noop(), Queue.DEFAULT, Priority.MEDIUM)
+        world.recall(OTHER, Ended(version=world.seq, terms=terms, status=JobStatus.FAILED))
+        await ledger.store(OTHER, Retried())
+        assert await ledger.drafts() == []
+        await ledger.store(OTHER, *self.DONE[1:])
+        assert await ledger.drafts() == [self.RELEASED]
 
     async def test_a_job_that_was_looked_at_is_not_looked_at_again(self) -> None:
         ledger = Ledger()

@@ -42,6 +42,7 @@ async def dependency_drafts(world: World, ledger: EventLog, now: datetime) -> li
         statuses = [
             (needed, await _status(world, ledger, needed)) for needed in state.terms.spec.depends_on
         ]
+        _wait_on(world, job, [needed for needed, status in statuses if status is None])
         broken = [(needed, status) for needed, status in statuses if status not in _GOOD]
         if broken:
             needed, status = broken[0]
@@ -49,6 +50,13 @@ async def dependency_drafts(world: World, ledger: EventLog, now: datetime) -> li
         elif all(status is JobStatus.COMPLETED for _, status in statuses):
             drafts += decided(world, job, Release(now=now))
     return drafts
+
+
+def _wait_on(world: World, job: JobId, needed: Sequence[JobId]) -> None:
+    """See to it that the job is looked at when these end: one may have been retried meanwhile."""
+    if isinstance(world.job(job), Pending):
+        for each in needed:
+            world.dependents.setdefault(each, {})[job] = None
 
 
 _GOOD = frozenset({None, JobStatus.COMPLETED})
