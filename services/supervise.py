@@ -1,7 +1,8 @@
 """Keeps the processes of one host alive: start in order, restart with back-off, drain in reverse.
 
-A child that crashes is started again. One that was started wrongly is given up; one that has left
-in order (status 0: a worker that was drained) stays away, and the others go on without it.
+A child that crashes is started again. One that was started wrongly is given up. One that may leave
+(a worker that was drained) and has left in order, with status 0, stays away, and the others go on
+without it; any other that ends, however orderly, is started again.
 
 Every child has its own session, so that a Ctrl-C in the terminal reaches the supervisor alone, and
 dies with it (Linux `PR_SET_PDEATHSIG`), so that a kill -9 of the supervisor leaves nothing behind.
@@ -29,7 +30,7 @@ BACKOFF_MAX_S = 30.0
 HEALTHY_S = 20.0
 """A child that ran so long starts again with the first back-off."""
 ORDERLY_STATUS = 0
-"""Exit status of a child that has left by itself and in order: nobody wants it back at once."""
+"""Exit status of a child that has left in order; one that may leave is not wanted back at once."""
 USAGE_STATUS = 2
 """Exit status of a child that was started wrongly: no restart can heal it."""
 LOG_BYTES_MAX = 8 * 1024 * 1024
@@ -70,7 +71,8 @@ class ChildSpec(Struct, frozen=True, kw_only=True):
     environment: Mapping[str, str] = {}
     """Beside the supervisor's own."""
     again: str = ""
-    """How a person starts it again when it has left; empty: nobody needs to know."""
+    """How a person starts it again when it has left in order; empty: it may not leave, and is
+    started again however it ends."""
     drain_s: float = 10.0
     """How long it may take to leave after SIGTERM; then its whole group is killed."""
 
@@ -236,8 +238,8 @@ class _Child:
     async def _recover(self, code: int, lines: tuple[str, ...], crashes: int) -> bool:
         """Report the end of a life; return whether there shall be another, after the back-off."""
         words = exit_words(code)
-        if code == ORDERLY_STATUS:
-            again = self._spec.again
+        again = self._spec.again
+        if code == ORDERLY_STATUS and again:
             self._change(
                 state=ChildState.STOPPED, pid=None, exit=words, last_lines=lines, again=again
             )

@@ -143,6 +143,22 @@ async def test_a_child_that_leaves_in_order_stays_away_and_the_others_go_on(
 
 
 @pytest.mark.anyio
+async def test_a_child_that_may_not_leave_is_started_again_however_orderly_it_ended(
+    tmp_path: Path,
+) -> None:
+    watch = Watch()
+    async with supervised(tmp_path, [python("scheduler", POLITE)], watch=watch) as group:
+        pid = group.statuses()[0].pid
+        assert pid is not None
+        await watch.until(lambda seen: "ready" in (tmp_path / "scheduler.log").read_text())
+        os.kill(pid, signal.SIGTERM)
+        await watch.until(lambda seen: seen[-1].restarts == 1 and seen[-1].pid is not None)
+        back = group.statuses()[0]
+    assert (back.state, back.exit) == (ChildState.RUNNING, "exit status 0")
+    assert back.pid != pid
+
+
+@pytest.mark.anyio
 async def test_stages_start_in_order_and_drain_in_reverse(tmp_path: Path) -> None:
     watch, farewells = Watch(), tmp_path / "farewells"
     stages = [

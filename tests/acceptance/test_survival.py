@@ -25,6 +25,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.acceptance, pytest.mark.nats]
 
 OUTAGE_S = 60.0
 PAUSE_S = 30.0
+ENCODE_S_MAX = 400.0
+"""Many times what the encodes here take: other tests may share the machine."""
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ async def test_a_killed_worker_s_encode_goes_on_elsewhere_within_5_s(tmp_path: P
         assert node_of(again) != dead
         assert (again.time - killed_at).total_seconds() < 5.0
         assert not [encoder for encoder in encoders if alive(encoder.pid)]
-        done = await running.fact("job.promoted.v1", after=again.seq, within_s=120)
+        done = await running.fact("job.promoted.v1", after=again.seq, within_s=ENCODE_S_MAX)
         assert (await types(running))["job.completed.v1"] == 1
         assert done.seq > again.seq
         assert [path.name for path in running.outputs.iterdir()] == ["film.mp4"]
@@ -88,7 +90,7 @@ async def test_a_hung_worker_s_encode_goes_elsewhere_and_when_it_wakes_it_change
 ) -> None:
     async with fleet(tmp_path) as running:
         await started(running)
-        await running.submit([encode("film", "1280x720", 120)])
+        await running.submit([encode("film", "640x360", 90)])
         first = await running.fact("job.started.v1")
         hung = running.processes[node_of(first)]
         stopped_at = datetime.now(UTC)
@@ -100,7 +102,7 @@ async def test_a_hung_worker_s_encode_goes_elsewhere_and_when_it_wakes_it_change
         assert (again.time - stopped_at).total_seconds() < 25.0
         hung.send_signal(signal.SIGCONT)
         await until(lambda: not psutil.Process(hung.pid).children(recursive=True))
-        done = await running.fact("job.completed.v1", after=again.seq, within_s=180)
+        done = await running.fact("job.completed.v1", after=again.seq, within_s=ENCODE_S_MAX)
         assert node_of(done) == node_of(again) != node_of(first)
         await running.fact("job.promoted.v1", after=done.seq)
         assert (await types(running))["job.completed.v1"] == 1
@@ -109,8 +111,8 @@ async def test_a_hung_worker_s_encode_goes_elsewhere_and_when_it_wakes_it_change
 
 async def test_an_outage_of_a_minute_restarts_no_encode(tmp_path: Path) -> None:
     jobs = [
-        *(encode(f"short{number}", "640x360", 20) for number in range(2)),
-        *(encode(f"long{number}", "1280x720", 90) for number in range(2)),
+        *(encode(f"short{number}", "320x180", 20) for number in range(2)),
+        *(encode(f"long{number}", "640x360", 90) for number in range(2)),
     ]
     async with fleet(tmp_path) as running:
         await started(running, slots=2)
@@ -125,7 +127,7 @@ async def test_an_outage_of_a_minute_restarts_no_encode(tmp_path: Path) -> None:
             lambda: running.count("status = 'completed'"),
             lambda count: count == len(jobs),
             "all are completed",
-            within_s=180,
+            within_s=ENCODE_S_MAX,
         )
         assert await running.sql("SELECT DISTINCT attempt FROM jobs") == [[1]]
         counts = await types(running)
@@ -143,17 +145,17 @@ async def test_a_pause_of_half_a_minute_is_not_seen_in_the_output(tmp_path: Path
         running.start_scheduler()
         running.start_worker("n1", slots=1, stall_s=PAUSE_S / 2)
         await running.serving(subjects.API_CANCEL)
-        await running.submit([encode("film", "1280x720", 20, timeout_s=PAUSE_S)])
+        await running.submit([encode("film", "320x180", 20, timeout_s=PAUSE_S)])
         await running.fact("job.started.v1")
         await ask("pause")
         paused = await running.fact("job.paused.v1")
         await outlast(PAUSE_S)
         await ask("resume")
-        await running.fact("job.promoted.v1", within_s=120)
+        await running.fact("job.promoted.v1", within_s=ENCODE_S_MAX)
         resumed = await running.fact("job.resumed.v1")
         assert (resumed.time - paused.time).total_seconds() >= PAUSE_S
         made = looked_at(running.outputs / "film.mp4")
-        assert made == ("h264", 1280, 720, Fraction(30), 600, "aac")
+        assert made == ("h264", 320, 180, Fraction(30), 600, "aac")
 
 
 async def test_a_queue_headed_by_work_for_gpus_delays_nobody_else(tmp_path: Path) -> None:
