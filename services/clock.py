@@ -51,10 +51,18 @@ class Pen:
         self._prefix = secrets.token_hex(8) if prefix is None else prefix
         self._count = 0
 
-    def write(self, subject: Subject, fact: Fact, *, traceparent: str | None = None) -> Event:
-        """Return `fact` as an event of now."""
-        self._count += 1
-        event_id = EventId(f"{self._prefix}-{self._count:x}")
+    def write(
+        self,
+        subject: Subject,
+        fact: Fact,
+        *,
+        traceparent: str | None = None,
+        event_id: EventId | None = None,
+    ) -> Event:
+        """Return `fact` as an event of now; `event_id` None: a fresh one."""
+        if event_id is None:
+            self._count += 1
+            event_id = EventId(f"{self._prefix}-{self._count:x}")
         now = self._clock.now()
         if traceparent is None:
             return Event(

@@ -20,7 +20,7 @@ from services.config import WorkerSettings
 from services.log.port import Entry
 from services.memory import memory_backbone
 from services.worker.journal import Journal
-from services.worker.port import Work
+from services.worker.port import Executor, Work
 from services.worker.service import run_worker
 from tests.fakes import FakeExecutor, LoopClock, machine
 
@@ -57,11 +57,14 @@ class Site:
         """What the node remembers over the death of its worker."""
         return Journal(self.settings.work_dir)
 
+    def executors(self) -> dict[Engine, Executor]:
+        """Return what the next worker runs attempts with."""
+        return {Engine.NOOP: self.executor, Engine.FFMPEG: self.executor}
+
     @asynccontextmanager
     async def worker(self) -> AsyncGenerator[anyio.CancelScope]:
         """Run the worker; it drains at the end, or when the scope is canceled."""
-        executors = {Engine.NOOP: self.executor, Engine.FFMPEG: self.executor}
-        offers = replace(self.offers, executors=executors)
+        offers = replace(self.offers, executors=self.executors())
 
         async def live(task_status: anyio.abc.TaskStatus[anyio.CancelScope]) -> None:
             with anyio.CancelScope() as scope:

@@ -18,6 +18,7 @@ from events.codec import Recorded
 from events.ids import NodeId
 from events.spec import JobSpec, Priority
 from events.spec import Queue as QueueName
+from events.subjects import is_token
 
 
 class JobStatus(StrEnum):
@@ -178,6 +179,8 @@ def _queued(state: JobState, _: facts.Queued, at: Recorded) -> JobState:
 
 def _assigned(state: JobState, fact: facts.Assigned, at: Recorded) -> JobState:
     if not isinstance(state, Waiting) or fact.attempt != state.attempt + 1:
+        return state
+    if not is_token(fact.node):  # a stranger's: no node could be told of it
         return state
     return Held(
         version=at.seq,

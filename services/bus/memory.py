@@ -7,6 +7,7 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
+from msgspec.structs import replace
 
 from events.subjects import Filter, Subject
 from services.background import background
@@ -180,4 +181,8 @@ class MemoryInbox:
         due = [seq for seq, due_s in self._due_s.items() if due_s <= now_s][: self._batch_max]
         for seq in due:
             self._due_s[seq] = now_s + self._redeliver_s
-        return [self._waiting[seq] for seq in due]
+        batch = [self._waiting[seq] for seq in due]
+        for command in batch:
+            again = replace(command.request, again=True)
+            self._waiting[command.seq] = replace(command, request=again)
+        return batch

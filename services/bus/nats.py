@@ -20,7 +20,7 @@ from services.errors import LogUnavailable
 from services.log.jetstream.connection import FAREWELL_S, Connection
 from services.log.jetstream.puller import Opened, Pull, Raw
 from services.log.jetstream.streams import COMMANDS
-from services.log.jetstream.wire import delivery_of, parse_headers, publish
+from services.log.jetstream.wire import delivery_of, parse_headers, publish, times_of
 
 SERVICE_VERSION = "1.0.0"
 """Version of the request vocabulary, as `nats micro info` shows it."""
@@ -219,5 +219,6 @@ def _command(raw: Raw) -> Command:
         body,
         headers.get(_MESSAGE_ID.lower()),
         headers.get(_TRACEPARENT),
+        again=times_of(reply) > 1,
     )
     return Command(request, delivery_of(reply)[0], reply.decode())

@@ -20,6 +20,8 @@ class Request(Struct, frozen=True):
     message_id: str | None = None
     """Its `Nats-Msg-Id`, if the sender set one."""
     traceparent: str | None = None
+    again: bool = False
+    """A durable one that was handed out before: it may have been carried out already."""
 
 
 Handler: TypeAlias = Callable[[Request], Awaitable[bytes]]

@@ -72,6 +72,31 @@ def show_table(
         click.echo(line.rstrip(), err=stderr)
 
 
+def show_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of any number of columns: on a terminal too narrow for them, one value a line."""
+    terminal = console()
+    if not terminal.is_terminal or is_fit(columns, rows, width=terminal.width):
+        show_table(columns, rows)
+        return
+    for number, row in enumerate(rows):
+        if number:
+            click.echo()
+        show_table(("", ""), list(zip(columns, row, strict=True)))
+
+
+def is_fit(columns: Sequence[str], rows: Sequence[Sequence[str]], *, width: int) -> bool:
+    """Tell whether a terminal has a place for each column in which its words can be read.
+
+    The last column may go over several lines.
+    """
+    from rich.cells import cell_len  # noqa: PLC0415 - 100 ms, only for who prints tables
+
+    sizes = [max(map(cell_len, cells)) for cells in zip(columns, *rows, strict=True)]
+    if sizes:
+        sizes[-1] = max(cell_len(columns[-1]), min(sizes[-1], WORDS_CELLS))
+    return sum(sizes) + GAP_CELLS * (len(sizes) - 1) <= width
+
+
 def fitting(
     columns: Sequence[str],
     rows: Sequence[Sequence[object]],

@@ -15,6 +15,8 @@ from msgspec import Struct, inspect
 from services.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "FFRTMP_"
+TABLES = ("up", "worker", "scheduler", "projector")
+"""What a settings file may have: one table a service, and one for `ffrtmp up`."""
 TOML_BYTES_MAX = 1024 * 1024
 """Longest settings file."""
 
@@ -38,7 +40,8 @@ class Sources(Struct, frozen=True, kw_only=True):
 def read_table(path: Path, name: str) -> dict[str, object]:
     """Return one table of a TOML file, empty when the file does not have it.
 
-    Raises ConfigurationError for a file that cannot be read or is no TOML.
+    Raises ConfigurationError for a file that cannot be read, is no TOML, or says what no service
+    reads.
     """
     try:
         with path.open("rb") as file:
@@ -50,6 +53,10 @@ def read_table(path: Path, name: str) -> dict[str, object]:
         raise ConfigurationError(f"{path}: {error.strerror}; give --config a TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: no TOML: {error}") from error
+    strangers = sorted(set(document) - set(TABLES))
+    if strangers:
+        allowed = ", ".join(f"[{table}]" for table in TABLES)
+        raise ConfigurationError(f"{path}: {strangers[0]!r} is read by nobody; allowed: {allowed}")
     table = document.get(name, {})
     if not isinstance(table, dict):
         raise ConfigurationError(f"{path}: {name!r} is no table; write [{name}]")

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from events import subjects
+from events.strict import UNREADABLE
 from services.errors import ConfigurationError, LogUnavailable
 from services.lease.port import Grant
 from services.log.jetstream.connection import Connection
@@ -62,6 +63,8 @@ class _Found(Struct, frozen=True):
 
 
 NOBODY = _Found("", 0)
+STRANGER = "(a record that cannot be read)"
+"""Stands for the holder of such a record: in the end it is forgotten as any other."""
 
 
 class NatsLease:
@@ -140,8 +143,7 @@ class NatsLease:
             raise _refusal(answer.error)
         if answer.message is None:
             return NOBODY
-        record = msgspec.json.decode(base64.b64decode(answer.message.data), type=_Record)
-        return _Found(record.holder, answer.message.seq)
+        return _Found(_holder_in(base64.b64decode(answer.message.data)), answer.message.seq)
 
     def _forgotten(self, found: _Found, lease_s: float) -> bool:
         now_s = anyio.current_time()
@@ -151,6 +153,13 @@ class NatsLease:
 
 
 _RELEASED = _encode(_Record(""))
+
+
+def _holder_in(body: bytes) -> str:
+    try:
+        return msgspec.json.decode(body, type=_Record).holder
+    except UNREADABLE:
+        return STRANGER
 
 
 def _whole(lease_s: float) -> int:

@@ -5,17 +5,16 @@ lose races, never jobs.
 """
 
 from collections.abc import Iterable, Sequence
-from functools import reduce
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.abc
 
 from events import subjects
-from events.codec import Recorded
 from events.ids import JobId, NodeId
 from events.job import Assigned, Retried
-from events.state.job import INITIAL, Waiting, evolve
+from events.state.job import Waiting
 from services.backbone import Backbone
 from services.clock import Clock, Pen
 from services.config import SchedulerSettings
@@ -24,6 +23,7 @@ from services.log.persist import append, persistently
 from services.log.port import Batch, Entry, Outcome
 from services.scheduler.deciders.job import RetryPolicy
 from services.scheduler.placement import Choice, place
+from services.scheduler.recalling import recall
 from services.scheduler.state.ranking import initial_policy
 from services.scheduler.state.world import World
 from services.scheduler.telling import Told
@@ -56,7 +56,8 @@ class Scheduler:
             crashes_max=settings.crashes_max,
         )
         self._wake = anyio.Event()
-        self._folded = anyio.Event()
+        self._folded: anyio.Event | None = None
+        """What somebody waits on for the next batch; None: nobody does."""
         self._ends = False
         self._ticked = False
         self._told = Told(self.world, self._ledger, clock=clock, pen=pen)
@@ -77,12 +78,14 @@ class Scheduler:
                 if not begun and self.world.seq >= goal:
                     task_status.started()
                 self._wake.set()
-                self._folded.set()
-                self._folded = anyio.Event()
+                if self._folded is not None:
+                    self._folded.set()
+                    self._folded = None
 
     async def reach(self, seq: int) -> None:
         """Wait until the world has everything up to `seq`."""
         while self.world.seq < seq:
+            self._folded = self._folded or anyio.Event()
             await self._folded.wait()
 
     def begin(self) -> None:
@@ -128,17 +131,12 @@ class Scheduler:
     async def _fold(self, batch: Batch) -> None:
         for recorded in batch:
             if type(recorded.fact) is Retried:
-                await self._recall(recorded)
+                again = partial(recall, self.world, self._ledger, recorded)
+                await persistently(again, "recalling")
             before = self.world.before(recorded)
             self.world.apply(recorded)
             self._upkeep.apply(recorded, before)
-
-    async def _recall(self, retried: Recorded) -> None:
-        """Bring back the job that begins anew: the world has forgotten it at its end."""
-        subject = subjects.job(subjects.job_of(retried.subject))
-        facts = await persistently(lambda: self._ledger.read(subject), "recalling")
-        before = reduce(evolve, (fact for fact in facts if fact.seq < retried.seq), INITIAL)
-        self.world.recall(subjects.job_of(subject), before)
+            self._told.apply(recorded)
 
     async def _append(self, drafts: Sequence[Draft]) -> None:
         """Append drafts of different jobs; one that lost its race is void."""

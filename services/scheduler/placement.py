@@ -9,7 +9,7 @@ Of the nodes that can take a job those with most left are compared by a score; e
 A node whose speed at it is not known counts as the fastest: so it is tried.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from itertools import chain
@@ -22,6 +22,7 @@ from events.state.job import Waiting
 from services.scheduler.state.capacity import cost, minus
 from services.scheduler.state.lineup import Lineup
 from services.scheduler.state.needs import Need
+from services.scheduler.state.ready import Line
 from services.scheduler.state.rooms import Remainder, Room, Rooms
 from services.scheduler.state.speed import kind_of
 from services.scheduler.state.world import World
@@ -49,11 +50,13 @@ def place(world: World, now: datetime, jobs_max: int = PASS_JOBS_MAX) -> list[Ch
     choices: list[Choice] = []
     if not len(world.rooms):
         return choices
-    needs = {need: _Search(world, need) for need in world.ready.needs()}
-    world.rooms.ask(chain.from_iterable(need.capabilities for need in needs))
-    lines = [line for line in world.ready.lines() if needs[line.need].any()]
-    with closing(Lineup(world, lines)) as lineup, closing(_Trial(world.rooms)) as trial:
+    waiting = world.ready.needs()
+    world.rooms.ask(chain.from_iterable(need.capabilities for need in waiting))
+    needs = {need: _Search(world, need) for need in waiting}
+    lineup = Lineup(world, _worth_it(waiting, needs))
+    with closing(_Trial(world.rooms)) as trial:
         while len(choices) < jobs_max and (head := lineup.head()) is not None:
+            trial.settle()
             found = needs[head.line.need].best(head.job)
             if found is None:
                 lineup.drop()  # nobody free can run these: others may be given out all the same
@@ -62,6 +65,15 @@ def place(world: World, now: datetime, jobs_max: int = PASS_JOBS_MAX) -> list[Ch
             trial.take(found.node, head.line.need)
             lineup.take()
     return choices
+
+
+def _worth_it(
+    waiting: Mapping[Need, Sequence[Line]], searches: Mapping[Need, "_Search"]
+) -> Iterator[Line]:
+    """Yield the lines for whose jobs there is a node."""
+    for need, lines in waiting.items():
+        if searches[need].any():
+            yield from lines
 
 
 class _Found(Struct, frozen=True):
@@ -91,7 +103,7 @@ class _Search:
     def any(self) -> bool:
         """Tell whether any node can take one."""
         if self._exhausted is None:
-            self._exhausted = not self._world.rooms.fitting(self._need, 1)
+            self._exhausted = not self._world.rooms.any(self._need)
         return not self._exhausted
 
     def best(self, job: JobId) -> _Found | None:
@@ -102,10 +114,11 @@ class _Search:
             return None
         self._candidates = self._candidates or self._world.rooms.count(self._need)
         scores = self._scores(job, nodes)
-        by_score = sorted(range(len(nodes)), key=lambda at: -scores[at][0])
-        best = by_score[0]
+        best = max(range(len(nodes)), key=lambda at: scores[at][0])
         node, left = nodes[best]
-        runner_up = nodes[by_score[1]][0] if len(nodes) > 1 else ""
+        others = [at for at in range(len(nodes)) if at != best]
+        second = max(others, key=lambda at: scores[at][0]) if others else None
+        runner_up = "" if second is None else nodes[second][0]
         return _Found(node, *scores[best], left.free.slots, runner_up, self._candidates)
 
     def _scores(
@@ -134,9 +147,19 @@ class _Trial:
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
         self._before: dict[NodeId, Room] = {}
+        self._taken: tuple[NodeId, Need] | None = None
+        """Last, and not noted in the rooms yet: most often nobody asks for them any more."""
 
     def take(self, node: NodeId, need: Need) -> None:
-        """Take what such a job takes of the node."""
+        """Take what such a job takes of the node, as far as rooms tell after `settle`."""
+        self.settle()
+        self._taken = node, need
+
+    def settle(self) -> None:
+        """Let the rooms tell what is left."""
+        if self._taken is None:
+            return
+        (node, need), self._taken = self._taken, None
         room = self._rooms.get(node)
         assert room is not None, "chosen for its room"
         self._before.setdefault(node, room)

@@ -4,8 +4,8 @@ A node acts on what is on its own subject. What it has not acted on in time is s
 for it may be lost, and to hear a thing twice does no harm.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 from enum import StrEnum
 
 import msgspec
@@ -13,8 +13,23 @@ import structlog
 from msgspec import Struct
 
 from events import subjects
+from events.codec import Recorded
 from events.ids import JobId, NodeId
-from events.job import PauseRequested, ResumeRequested
+from events.job import (
+    Assigned,
+    AttemptFailed,
+    AttemptLost,
+    Canceled,
+    CancelRequested,
+    Completed,
+    Declined,
+    Failed,
+    Paused,
+    PauseRequested,
+    Resumed,
+    ResumeRequested,
+    Started,
+)
 from events.node import Action, Assignment, Assignments, Signal
 from events.state.job import Absent, Held
 from services.clock import Clock, Pen
@@ -36,6 +51,13 @@ class _Matter(StrEnum):
     CANCEL = "cancel"
     PAUSE = "pause"
     RESUME = "resume"
+
+
+_TURNS = frozenset(
+    {Assigned, Declined, Started, CancelRequested, PauseRequested, ResumeRequested, Paused, Resumed}
+    | {Completed, AttemptFailed, AttemptLost, Canceled, Failed}
+)
+"""Facts after which a node has something else to hear of an attempt, or nothing any more."""
 
 
 class _Told(Struct, frozen=True):
@@ -71,14 +93,32 @@ class Told:
         self._ledger = ledger
         self._clock = clock
         self._pen = pen
-        self._told: dict[JobId, _Told] = {}
+        self._told: OrderedDict[JobId, _Told] = OrderedDict()
+        """What they have not acted on, the earliest first: those to be told again are in front."""
+        self._news: dict[JobId, None] = {}
+        """Attempts about which the node may have to hear something at once."""
+
+    def apply(self, recorded: Recorded) -> None:
+        """Take note of a fact that the world has folded."""
+        if type(recorded.fact) not in _TURNS:
+            return
+        job = subjects.job_of(recorded.subject)
+        held = self._world.job(job)
+        what = _open_matter(held) if isinstance(held, Held) else None
+        if what is None:
+            self._told.pop(job, None)
+            self._news.pop(job, None)
+        elif what is not _Matter.RUN:
+            self._news[job] = None
+        elif isinstance(held, Held):
+            self._assigned(job, held)
 
     def assignment(self, job: JobId, attempt: int, seq: int) -> Assignment | None:
         """Return what the node must know; None: the job has moved on meanwhile."""
         state = self._world.job(job)
         if isinstance(state, Absent):
             return None
-        self._told[job] = _Told(attempt, _Matter.RUN, self._clock.monotonic_s())
+        self._note(job, _Told(attempt, _Matter.RUN, self._clock.monotonic_s()))
         return Assignment(job=job, attempt=attempt, seq=seq, spec=state.terms.spec)
 
     async def tell(self, given: dict[NodeId, list[Assignment]]) -> None:
@@ -96,11 +136,13 @@ class Told:
         now_s = self._clock.monotonic_s()
         given: dict[NodeId, list[Assignment]] = {}
         signals: list[Entry] = []
-        for job, held in list(self._world.holders()):
-            what = self._untold(job, held, now_s, repeat_s=repeat_s)
+        for job in self._due(now_s - repeat_s):
+            held = self._world.job(job)
+            what = _open_matter(held) if isinstance(held, Held) else None
             if what is None:
                 continue
-            self._told[job] = _Told(held.attempt, what, now_s)
+            assert isinstance(held, Held)
+            self._note(job, _Told(held.attempt, what, now_s))
             if what is _Matter.RUN:
                 _log.info("assignment.repeated", job=job, node=held.node, attempt=held.attempt)
                 given.setdefault(held.node, []).append(_again(job, held))
@@ -110,29 +152,36 @@ class Told:
         if signals:
             await append(self._ledger, signals, "signaling")
         await self.tell(given)
-        self._told = {job: told for job, told in self._told.items() if job in self._world.jobs}
 
-    def _untold(self, job: JobId, held: Held, now_s: float, *, repeat_s: float) -> _Matter | None:
-        """Return what the node must hear about this attempt now; None: nothing."""
-        what = _open_matter(held)
-        if what is None:
-            return None
+    def _due(self, before_s: float) -> list[JobId]:
+        """Take out what there may be to tell: news, and what was told before that instant."""
+        due, self._news = self._news, {}
+        while self._told:
+            job, told = next(iter(self._told.items()))
+            if told.at_s >= before_s:
+                break
+            del self._told[job]
+            due[job] = None
+        return list(due)
+
+    def _assigned(self, job: JobId, held: Held) -> None:
+        """Note an assignment: whoever made it has time to tell the node."""
         told = self._told.get(job)
         if told is None or told.attempt != held.attempt:
-            first = what is not _Matter.RUN or self._overdue(held, repeat_s)
-            return what if first else None
-        if told.what is not what or now_s - told.at_s > repeat_s:
-            return what
-        return None
+            age_s = (self._clock.now() - held.assigned_at).total_seconds()
+            at_s = self._clock.monotonic_s() - max(age_s, 0.0)
+            self._note(job, _Told(held.attempt, _Matter.RUN, at_s))
 
-    def _overdue(self, held: Held, repeat_s: float) -> bool:
-        """Tell whether whoever assigned it has had time to tell the node."""
-        since = self._clock.now() - held.assigned_at
-        return since > timedelta(seconds=repeat_s)
+    def _note(self, job: JobId, told: _Told) -> None:
+        self._told[job] = told
+        self._told.move_to_end(job)
 
 
 def parts(assignments: Sequence[Assignment]) -> Iterator[tuple[Assignment, ...]]:
     """Split assignments, in order, so that none but a single large one exceeds `TOLD_BYTES_MAX`."""
+    if len(assignments) == 1:
+        yield tuple(assignments)
+        return
     part: list[Assignment] = []
     size = 0
     for assignment in assignments:

@@ -37,7 +37,7 @@ from services.worker.guard.ending import Verdict, fact_of
 from services.worker.guard.guard import Guard
 from services.worker.journal import Journal
 from services.worker.outcomes import Outcome, Outcomes
-from services.worker.port import Broken, Executor, Made, Result, Work
+from services.worker.port import Aside, Broken, Executor, Made, Result, Work, on_the_spot
 from services.worker.promotion import Promoter
 from services.worker.telling import Teller
 
@@ -46,6 +46,8 @@ _log = structlog.get_logger()
 HELD_CHECK_S = 15.0
 """How often a paused attempt looks whether it still has its job; one that runs learns it when it
 ends. It is the time after which a silent node's attempts are given to others."""
+CONCLUDE_S = 10.0
+"""How long the end of an attempt waits for the disk before it is told all the same."""
 REVIEWED_MAX = 16
 """Jobs read from the log at once when all attempts are reviewed."""
 
@@ -64,6 +66,7 @@ class Tools(Struct, frozen=True, kw_only=True):
     promoter: Promoter
     teller: Teller
     timeouts: Timeouts = Timeouts()
+    aside: Aside = on_the_spot
 
 
 class _Attempt:
@@ -318,8 +321,15 @@ class Attempts:
             self._over(attempt, result, None)
             return
         fact = self._fact(attempt, result)
-        self._tools.journal.conclude(attempt.work, fact)
+        if attempt.leaves_files:
+            await self._conclude(attempt.work, fact)
         self._put(attempt, fact, partial(self._over, attempt, result))
+
+    async def _conclude(self, work: Work, fact: JobFact) -> None:
+        """Keep the end for the next start; a disk that hangs keeps nobody from being told."""
+        conclude = partial(self._tools.journal.conclude, work, fact)
+        with anyio.move_on_after(CONCLUDE_S):
+            await contained(partial(self._tools.aside, conclude), lambda _: None)
 
     async def _execute(self, attempt: _Attempt, executor: Executor) -> Result | None:
         """Return what became of the attempt; None: it was ended on request."""
@@ -330,7 +340,7 @@ class Attempts:
 
         async def run() -> Result:
             if attempt.leaves_files:
-                self._tools.journal.begin(work)
+                await self._tools.aside(partial(self._tools.journal.begin, work))
             return await executor.run(work, report)
 
         with attempt.scope:
@@ -340,10 +350,11 @@ class Attempts:
         return result
 
     def _fact(self, attempt: _Attempt, result: Result | None) -> JobFact:
-        if result is not None:
-            return fact_of(attempt.work, self._tools.node, result)
-        assert attempt.ended_by is not None, "an attempt ends by itself or on request"
-        return attempt.ended_by
+        """Return how it has ended: as it was ended, unless its files were made all the same."""
+        if attempt.ended_by is not None and not isinstance(result, Made):
+            return attempt.ended_by
+        assert result is not None, "an attempt ends by itself or on request"
+        return fact_of(attempt.work, self._tools.node, result)
 
     def _over(self, attempt: _Attempt, result: Result | None, seq: int | None) -> None:
         """Promote or discard the files, now that the end is in the log or the attempt is void."""
@@ -355,7 +366,7 @@ class Attempts:
     async def _finish(self, attempt: _Attempt, result: Result | None) -> None:
         executor = self._executor(attempt)
         if isinstance(result, Made):
-            await self._tools.promoter.promote(attempt.work, executor, result)
+            await self._tools.promoter.promote_patiently(attempt.work, executor, result)
         else:
             await self._tools.promoter.discard(attempt.work, executor)
         self._close(attempt.key, None)

@@ -8,6 +8,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -20,6 +21,8 @@ from msgspec import Struct
 
 from events.node import Gpu, Hardware
 from events.telemetry import GpuLoad
+from services.contain import contained
+from services.worker.guard.threads import Threads
 from services.worker.port import Disk, Load
 
 MIB = 2**20
@@ -35,9 +38,8 @@ class LoadReader:
         self._directories = (work_dir, output_root)
         self._cpu = cpu_s()
         self._sensed = _Sensed()
-        self._limiter = anyio.CapacityLimiter(1)
-        self._sensing = False
-        """A thread is at it: sensors that hang cost one, and not one more each time."""
+        self._threads = Threads(1)
+        """Sensors that hang cost one, and not one more each time."""
 
     async def read(self) -> Load:
         """Return the load now; takes about 100 ms for each GPU, without holding the loop.
@@ -59,22 +61,19 @@ class LoadReader:
         )
 
     async def _look(self) -> None:
-        if self._sensing:
+        """Read what only a thread can; a sensor whose driver breaks tells what it told before."""
+        if self._threads.exhausted:
             return
-        self._sensing = True
         with anyio.move_on_after(SENSORS_S):
-            self._sensed = await to_thread.run_sync(
-                self._sense, abandon_on_cancel=True, limiter=self._limiter
+            self._sensed = await contained(
+                partial(self._threads.run, self._sense), lambda _: self._sensed
             )
 
     def _sense(self) -> "_Sensed":
-        try:
-            return _Sensed(
-                tuple(Disk(str(each), _disk(each)[1]) for each in self._directories),
-                tuple(gpu_load(gpu, sessions) for gpu, sessions in _query_with_sessions()),
-            )
-        finally:
-            self._sensing = False
+        return _Sensed(
+            tuple(Disk(str(each), _disk(each)[1]) for each in self._directories),
+            tuple(gpu_load(gpu, sessions) for gpu, sessions in _query_with_sessions()),
+        )
 
 
 class _Sensed(Struct, frozen=True):

@@ -79,10 +79,9 @@ class Journal:
                 ending = Ending(failed=fact)
             case _:
                 return
-        if not self._path(work).exists():
-            return
         try:
-            _replace(self._path(work, _ENDING_SUFFIX), msgspec.json.encode(ending))
+            if self._path(work).exists():
+                _replace(self._path(work, _ENDING_SUFFIX), msgspec.json.encode(ending))
         except OSError as error:
             _log.exception("journal.ending_not_kept", job=work.job, error=str(error))
 
@@ -95,9 +94,15 @@ class Journal:
             return None
 
     def end(self, work: Work) -> None:
-        """Forget the attempt: nothing of it is left to do."""
-        self._path(work, _ENDING_SUFFIX).unlink(missing_ok=True)
-        self._path(work).unlink(missing_ok=True)
+        """Forget the attempt: nothing of it is left to do.
+
+        One that the disk does not let go of is logged; the next start looks at it once more.
+        """
+        try:
+            self._path(work, _ENDING_SUFFIX).unlink(missing_ok=True)
+            self._path(work).unlink(missing_ok=True)
+        except OSError as error:
+            _log.exception("journal.entry_not_removed", job=work.job, error=str(error))
 
     def unfinished(self) -> list[Work]:
         """Return the attempts that an earlier worker of this node has left."""

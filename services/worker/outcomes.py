@@ -6,6 +6,7 @@ superseded and its work is void.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 import anyio
@@ -17,7 +18,7 @@ from events.ids import JobId
 from events.job import Canceled, Completed, Declined, JobFact, Paused, Resumed, Started
 from events.state.job import Ended, Held, JobState, JobStatus
 from services.clock import Pen
-from services.errors import Conflict
+from services.errors import Conflict, LogUnavailable
 from services.log.entity import load_job
 from services.log.persist import append, persistently
 from services.log.port import Entry, EventLog
@@ -89,13 +90,18 @@ class Outcomes:
         ]
         results = await append(self._ledger, entries, "reporting outcomes")
         for outcome, result in zip(outcomes, results, strict=True):
-            settled = await self.settle(outcome) if isinstance(result, Conflict) else result
+            settled: int | None
+            if isinstance(result, Conflict):
+                settled = await persistently(partial(self.settle, outcome), "reporting outcomes")
+            else:
+                settled = result
             outcome.then(settled)
 
     async def settle(self, outcome: Outcome) -> int | None:
         """Append to the job as it is, while the attempt still holds it; return the sequence.
 
-        None: it was superseded. The outcome is not called back.
+        None: it was superseded. The outcome is not called back. Raises LogUnavailable when others
+        write to the job all the time.
         """
         for _ in range(TRIES_MAX):
             state = await persistently(lambda: load_job(self._ledger, outcome.job), "reading a job")
@@ -109,8 +115,7 @@ class Outcomes:
             (result,) = await append(self._ledger, [Entry(event, state.version)], "reporting")
             if not isinstance(result, Conflict):
                 return result if type(fact) is type(outcome.fact) else None
-        _log.error("attempt.contended", job=outcome.job, attempt=outcome.attempt)
-        return None
+        raise LogUnavailable(f"job {outcome.job}: others wrote first, {TRIES_MAX} times")
 
 
 def standing(state: JobState, outcome: Outcome) -> JobFact | None:

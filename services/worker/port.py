@@ -147,6 +147,19 @@ class Load(Struct, frozen=True, kw_only=True):
     gpus: tuple[GpuLoad, ...] = ()
 
 
+class Aside(Protocol):
+    """How a call that blocks on the node's disk is made; cancelling may leave it to itself."""
+
+    async def __call__(self, call: Callable[[], None]) -> None:
+        """Return when `call` has; raise what it raises."""
+        ...
+
+
+async def on_the_spot(call: Callable[[], None]) -> None:
+    """Make the call here and now, for a disk that never keeps anybody waiting."""
+    call()
+
+
 class Machine(Struct, frozen=True, kw_only=True):
     """What the node offers: given to the worker by whoever has looked at the machine."""
 
@@ -155,6 +168,8 @@ class Machine(Struct, frozen=True, kw_only=True):
     hardware: Hardware
     read_load: Callable[[], Awaitable[Load]]
     """Reads the load now; must not raise for a sensor that is missing."""
+    aside: Aside = on_the_spot
+    """Makes a call that waits for the disk, without holding the loop where that takes long."""
     address: str = ""
     version: str = ""
     fingerprint: str = ""

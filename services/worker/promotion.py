@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeGuard
 
+import anyio
 import structlog
 
 from events import subjects
@@ -22,6 +23,10 @@ from services.worker.outcomes import Outcome, Outcomes
 from services.worker.port import Executor, Made, Work
 
 TRIES_MAX = 16
+STEP_S_MAX = 120.0
+"""Renaming or removing the files of one attempt; more is a file system that hangs."""
+AGAIN_S = (1.0, 5.0, 30.0, 120.0)
+"""How long to wait after each failed renaming, before the next start has to do it."""
 
 _log = structlog.get_logger()
 
@@ -43,8 +48,24 @@ class Promoter:
 
         A failed renaming is logged; the attempt stays in the journal, for the next start to retry.
         """
-        if not await _succeeds(partial(executor.promote, work, made)):
-            return
+        if await self._renamed(work, executor, made):
+            await self._tell(work)
+
+    async def promote_patiently(self, work: Work, executor: Executor, made: Made) -> None:
+        """Promote, again and again for some minutes: a disk that was full or away may come back."""
+        for wait_s in AGAIN_S:
+            if await self._renamed(work, executor, made):
+                await self._tell(work)
+                return
+            _log.warning("promotion.failed", job=work.job, attempt=work.attempt, again_s=wait_s)
+            await anyio.sleep(wait_s)
+        await self.promote(work, executor, made)
+
+    async def _renamed(self, work: Work, executor: Executor, made: Made) -> bool:
+        return await _succeeds(partial(executor.promote, work, made))
+
+    async def _tell(self, work: Work) -> None:
+        """Say in the log that the files have their names, and forget the attempt."""
         for _ in range(TRIES_MAX):
             state = await self._load(work)
             if not _won(state, work) or state.promoted:
@@ -69,7 +90,8 @@ class Promoter:
         ending = self._journal.ending(work)
         if ending is not None:
             outcome = Outcome(work.job, work.attempt, ending, 0, _nobody)
-            told = await self._outcomes.settle(outcome) is not None
+            settle = partial(self._outcomes.settle, outcome)
+            told = await persistently(settle, "reporting") is not None
             _log.info("attempt.ended_before", job=work.job, attempt=work.attempt, told=told)
         state = await self._load(work)
         if not _won(state, work):
@@ -95,10 +117,11 @@ class Promoter:
 
 
 async def _succeeds(step: Callable[[], Awaitable[None]]) -> bool:
-    """Carry out an executor's step; False: it broke, which ends no worker."""
+    """Carry out an executor's step; False: it broke or hangs, which ends no worker."""
 
     async def whole() -> bool:
-        await step()
+        with anyio.fail_after(STEP_S_MAX):
+            await step()
         return True
 
     return await contained(whole, lambda _: False)

@@ -104,6 +104,7 @@ class Worker:
             ),
             teller=Teller(self._node, self._pen, telemetry=backbone.telemetry, output=output),
             timeouts=settings,
+            aside=machine.aside,
         )
 
     async def register(self) -> Orders:
@@ -112,8 +113,10 @@ class Worker:
         Returns where to note what is asked of this start. Raises ConfigurationError when another
         worker lives under this node's id.
         """
-        for work in self._tools.journal.unfinished():
-            await self._tools.promoter.clear_up(work, self._executor_of(work.spec.engine))
+        async with anyio.create_task_group() as tasks:
+            for work in self._tools.journal.unfinished():
+                executor = self._executor_of(work.spec.engine)
+                tasks.start_soon(self._tools.promoter.clear_up, work, executor)
         dead_s = self._settings.node_dead_s
         claim = Claim(self._backbone, self._node, self._pen, node_dead_s=dead_s)
         claimed = await claim.register(self._registration)

@@ -46,6 +46,11 @@ class Voice:
         self._lines: deque[tuple[OutputStream, str]] = deque(maxlen=LINES_KEPT_MAX)
         self._left_out = 0
 
+    @property
+    def silent(self) -> bool:
+        """Whether nothing was printed so far, and no progress waits."""
+        return not (self.chunks or self._lines or self._sample is not None)
+
     def progress(self, sample: Sample) -> None:
         """Keep the latest progress."""
         self._sample = sample
@@ -55,7 +60,9 @@ class Voice:
         for line in lines:
             if len(self._lines) == LINES_KEPT_MAX:
                 self._left_out += 1
-            self._lines.append((stream, line[:LINE_CHARS_MAX]))
+            # names of files may hold bytes that are no text
+            text = line[:LINE_CHARS_MAX].encode("utf-8", "replace").decode()
+            self._lines.append((stream, text))
 
     def take_sample(self) -> Sample | None:
         """Return the progress since the last call; None: there is none."""
@@ -106,6 +113,8 @@ class Teller:
         Its lines are on disk then, its last progress is lost.
         """
         self._voices.pop((voice.job, voice.attempt), None)
+        if voice.silent:
+            return
         self._collect([voice])
         with anyio.move_on_after(LAST_WORDS_S):
             await self._report([voice])

@@ -147,15 +147,11 @@ async def test_a_child_that_may_not_leave_is_started_again_however_orderly_it_en
     tmp_path: Path,
 ) -> None:
     watch = Watch()
-    async with supervised(tmp_path, [python("scheduler", POLITE)], watch=watch) as group:
-        pid = group.statuses()[0].pid
-        assert pid is not None
-        await watch.until(lambda seen: "ready" in (tmp_path / "scheduler.log").read_text())
-        os.kill(pid, signal.SIGTERM)
-        await watch.until(lambda seen: seen[-1].restarts == 1 and seen[-1].pid is not None)
+    async with supervised(tmp_path, [python("scheduler", "print('left')")], watch=watch) as group:
+        await watch.until(lambda seen: seen[-1].restarts == 2 and seen[-1].pid is not None)
         back = group.statuses()[0]
-    assert (back.state, back.exit) == (ChildState.RUNNING, "exit status 0")
-    assert back.pid != pid
+    assert (back.state, back.exit, back.again) == (ChildState.RUNNING, "exit status 0", "")
+    assert back.last_lines == ("left",)
 
 
 @pytest.mark.anyio

@@ -173,4 +173,5 @@ async def test_a_queue_headed_by_work_for_gpus_delays_nobody_else(tmp_path: Path
         await running.submit([{"job_id": "plain", "engine": "noop", "queue": "batch"}])
         done = await running.fact("job.completed.v1", within_s=20)
         assert done.subject == "ffrtmp.job.plain"
-        assert await running.count("status = 'queued'") == len(wanting)
+        waiting = "SELECT count(*) FROM jobs WHERE status = 'queued'"
+        assert await running.sql(waiting, after_seq=done.seq) == [[len(wanting)]]

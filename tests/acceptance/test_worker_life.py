@@ -23,8 +23,8 @@ from tests.waiting import until
 pytestmark = [pytest.mark.anyio, pytest.mark.acceptance, pytest.mark.nats]
 
 SOON_S = 120.0
-ENCODE = {"scenario": "320x180@25-h264", "parameters": {"duration_s": 20}}
-"""Takes some seconds."""
+ENCODE = {"scenario": "320x180@25-h264", "parameters": {"duration_s": 8}}
+"""Takes a second or two."""
 
 
 @pytest.fixture

@@ -243,6 +243,7 @@ class TestInbox:
         await world.inbox.acknowledge(first[:1])
         again = await received(world, 1)
         assert [(each.seq, each.request.body) for each in again] == [(2, b"2")]
+        assert [each.request.again for each in (*first, *again)] == [False, False, True]
 
     async def test_acknowledging_twice_does_no_harm(self, world: World) -> None:
         await world.put("ffrtmp.cmd.a", b"1")

@@ -26,6 +26,8 @@ from events.node import Hardware
 from events.requests import Reply
 from events.spec import Engine
 from events.state.job import INITIAL, TERMINAL, JobState, evolve, status_of
+from services.bus.memory import MemoryBus
+from services.bus.peers import worker_name
 from services.config import SchedulerSettings, WorkerSettings
 from services.errors import LogUnavailable
 from services.memory import memory_backbone, memory_inbox
@@ -109,6 +111,9 @@ class Fleet:
         self._clock = LoopClock()
         self._common = memory_backbone()
         self._ids = 0
+        self._connections = 0
+        self._lines: dict[str, int] = {}
+        """The last connection of each worker."""
         names = [f"n{number}" for number in range(plan.workers)]
         self.ran = Ran(
             plan=plan,
@@ -201,18 +206,20 @@ class Fleet:
         """Run a worker; kill it, stop it or cut its line now and then, and start another."""
         while True:
             line = Line(self._dice)
+            await self._server_tells(name, up=True)
             executor = FakeExecutor(
                 self._play(name),
                 self.ran.disks[name],
                 rename_s=lambda: self._random.choice((0.0, 0.0, 2.0)),
             )
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._fate, line, executor, tasks.cancel_scope)
+                tasks.start_soon(self._fate, name, line, executor, tasks.cancel_scope)
                 try:
                     await self._work(name, line, executor)
                 except* Crash:
                     self._dice.met["worker crash"] += 1
                 tasks.cancel_scope.cancel()
+            await self._server_tells(name, up=False)
             await anyio.sleep(self._random.uniform(0, 20))
 
     async def _work(self, name: str, line: Line, executor: FakeExecutor) -> None:
@@ -228,7 +235,9 @@ class Fleet:
         offers = replace(offers, hardware=HARDWARE)
         await run_worker(line.backbone(self._common), settings, offers, clock=self._clock)
 
-    async def _fate(self, line: Line, executor: FakeExecutor, scope: anyio.CancelScope) -> None:
+    async def _fate(
+        self, name: str, line: Line, executor: FakeExecutor, scope: anyio.CancelScope
+    ) -> None:
         while True:
             await anyio.sleep(self._random.uniform(3, 30))
             if self._dice.calm:
@@ -244,7 +253,30 @@ class Fleet:
                     self._dice.met["partition"] += 1
                     await line.cut(self._random.uniform(16, 28))
                 case _:
-                    await line.cut(self._random.uniform(0, 3))
+                    await self._break(name, line)
+
+    async def _break(self, name: str, line: Line) -> None:
+        """Cut a worker's line briefly; the server may see the old connection go last."""
+        seen = self._random.random() < 0.5
+        old = self._lines[name]
+        if seen:
+            await self._server_tells(name, up=False)
+        await line.cut(self._random.uniform(0, 3))
+        await self._server_tells(name, up=True)
+        if not seen:
+            await self._server_tells(name, up=False, line=old)
+
+    async def _server_tells(self, name: str, *, up: bool, line: int | None = None) -> None:
+        """Say what the server would of a worker's connection; None: of its last one."""
+        if up:
+            self._connections += 1
+            self._lines[name] = self._connections
+        number = self._lines[name] if line is None else line
+        notice = {"client": {"id": number, "name": worker_name(name)}, "server": {"id": "S1"}}
+        bus = self._common.bus
+        assert isinstance(bus, MemoryBus)
+        subject = subjects.CONNECTED if up else subjects.DISCONNECTED
+        await bus.say(subject, msgspec.json.encode(notice))
 
     def _play(self, name: str) -> Callable[[Work, Report], Awaitable[Result]]:
         async def play(work: Work, report: Report) -> Result:

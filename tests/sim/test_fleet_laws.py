@@ -41,6 +41,7 @@ SOMETIMES = (
     "a fact from before its writer was deposed",
     "attempt.superseded",
     "attempt.cleared",
+    "node.suspected",
     "node.lost",
     "node.recovered",
 )

@@ -85,7 +85,15 @@ def takes(seconds: float) -> Callable[[Work, Report], Awaitable[Result]]:
 class Stage:
     """A site with logs that can be told to misbehave, and a scheduler."""
 
-    def __init__(self, folder: Path, *, takes_s: float, slots: int = 2) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        takes_s: float,
+        slots: int = 2,
+        settings: SchedulerSettings = SETTINGS,
+    ) -> None:
+        self.settings = settings
         self.ledger, self.telemetry = PickyLog(), PickyLog()
         common = memory_backbone()
         self.site = Site(folder, FakeExecutor(takes(takes_s)), slots=slots)
@@ -105,7 +113,7 @@ class Stage:
 
             async def run(task_status: anyio.abc.TaskStatus[None]) -> None:
                 await run_scheduler(
-                    self.backbone, SETTINGS, clock=LoopClock(), task_status=task_status
+                    self.backbone, self.settings, clock=LoopClock(), task_status=task_status
                 )
 
             await tasks.start(run)
@@ -167,7 +175,7 @@ async def test_a_cancellation_reaches_an_attempt_the_node_never_heard_of(tmp_pat
     assert stage.site.executor.begun == []
 
 
-async def test_a_node_that_is_busier_than_it_seems_is_not_asked_again_and_again(
+async def test_a_node_that_is_back_runs_anew_what_was_given_up_and_declines_nothing(
     tmp_path: Path,
 ) -> None:
     stage = Stage(tmp_path, takes_s=50, slots=2)
@@ -182,7 +190,8 @@ async def test_a_node_that_is_busier_than_it_seems_is_not_asked_again_and_again(
         await stage.site.until("a", Completed)
         await stage.site.until("b", Completed)
     assert len(await stage.all(AttemptLost)) == 2
-    assert len(await stage.all(Declined)) <= 2
+    assert await stage.all(Declined) == []
+    assert len(await stage.all(Assigned)) == 4
     assert stage.site.executor.disk.drafts == set()
 
 

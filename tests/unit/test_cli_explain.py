@@ -109,14 +109,14 @@ class TestAnswer:
             "◌ queued  It is next in line, but the one node that can run it, n1, is full.\n"
             "  next    an attempt on n1 ends (a runs there for 0 s)\n"
             "\n"
-            "job     b\n"
-            "as of   #5, 2026-01-31 12:00:05 UTC\n"
-            "needs   engine:noop\n"
-            "place   1 among jobs with its needs, 1 of 1 in all\n"
-            "weight  10, policy weighted\n"
-            "waited  2.0 s\n"
+            "job        b\n"
+            "as of      #5, 2026-01-31 12:00:05 UTC\n"
+            "needs      engine:noop\n"
+            "place      1 among jobs with its needs, 1 of 1 in all\n"
+            "weight     10, policy weighted\n"
+            "submitted  2.0 s ago\n"
             "\n"
-            "nodes  1: 1 full\n"
+            "nodes  1 in all; full: 1\n"
             "\n"
             "node\n"
             "n1    ✖  full: 1 of 1 slot taken\n"
@@ -125,6 +125,7 @@ class TestAnswer:
     def test_a_job_that_is_done_says_so(self) -> None:
         told = run("a").stdout
         assert "  next       nothing: it is done\n" in told
+        assert " before n1 got it\n" in told
         assert "      1  n1    12:00:04        1.0 s  completed\n" in told
 
     def test_json_is_the_whole_explanation(self) -> None:

@@ -14,7 +14,8 @@ from events.spec import JobSpec, Priority, Queue
 from projections.query import QueryGuard
 from services.cli.invocation import Exit
 from services.cli.jobs.filtered import selection
-from services.cli.jobs.filtered.asking import IN_FLIGHT_MAX, UNANSWERED_MAX, ask_all
+from services.cli.jobs.filtered.asking import IN_FLIGHT_MAX, UNANSWERED_MAX, Tally, ask_all
+from services.cli.jobs.filtered.verbs import CANCEL, PAUSE, RESUME, RETRY, Verb, come_to
 from services.errors import LogUnavailable
 from tests.projecting import N1, Ledger
 from tests.unit.cli_fleet import Recorder, run
@@ -268,7 +269,8 @@ class TestAskAll:
             return Reply(job_id=job, status="canceled")
 
         jobs = [JobId(f"j{number}") for number in range(1000)]
-        tally = await ask_all(jobs, ask, as_json=False, chosen=True)
+        tally = Tally(CANCEL, as_json=False, chosen=True)
+        await ask_all(jobs, ask, tally)
         assert (most, tally.exit) == (IN_FLIGHT_MAX, Exit.OK)
         assert sorted(tally.carried_out) == sorted(jobs)
 
@@ -282,9 +284,42 @@ class TestAskAll:
             raise LogUnavailable(f"nobody serves it, {job[0]}")
 
         jobs = [JobId(f"j{number}") for number in range(1000)]
-        tally = await ask_all(jobs, ask, as_json=False, chosen=True)
+        tally = Tally(CANCEL, as_json=False, chosen=True)
+        await ask_all(jobs, ask, tally)
         assert (asked, tally.exit) == (UNANSWERED_MAX - 1 + IN_FLIGHT_MAX, Exit.UNREACHABLE)
         assert capsys.readouterr().out.splitlines()[1:] == [
             " 921  not asked   too many had no answer",
             "  79  unanswered  nobody serves it, j",
         ]
+
+    async def test_what_its_node_has_still_to_do_is_said(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        async def ask(job: JobId) -> Reply:
+            return Reply(job_id=job, status="paused" if job == "j1" else "processing")
+
+        tally = Tally(PAUSE, as_json=False, chosen=True)
+        await ask_all([JobId("j1"), JobId("j2"), JobId("j3")], ask, tally)
+        assert capsys.readouterr().out.splitlines()[1:] == [
+            "   2  done     now processing; its node is told to pause it",
+            "   1  done     now paused",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("verb", "status", "words"),
+    [
+        (PAUSE, "processing", "processing; its node is told to pause it"),
+        (PAUSE, "paused", "paused"),
+        (RESUME, "paused", "paused; its node is told to resume it"),
+        (RESUME, "processing", "processing"),
+        (CANCEL, "assigned", "assigned; its node is told to cancel it"),
+        (CANCEL, "canceled", "canceled"),
+        (CANCEL, "a_later_state", "a_later_state"),
+        (RETRY, "processing", "processing"),
+    ],
+)
+def test_an_answer_says_whether_a_node_has_still_to_act(
+    verb: Verb, status: str, words: str
+) -> None:
+    assert come_to(verb, status) == words

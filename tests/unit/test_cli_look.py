@@ -1,12 +1,15 @@
+import io
 import json
 
 import msgspec
 import pytest
+from rich.console import Console
 
 from events.requests import Problem, QueryRequest, QueryResult
 from services.bus.port import Request
+from services.cli import output
 from services.cli.look.standing import standing
-from services.cli.output import fitting
+from services.cli.output import fitting, is_fit
 from tests.unit.cli_fleet import Recorder, run
 
 JOB = {
@@ -258,3 +261,27 @@ def test_a_narrow_terminal_gets_fewer_columns_and_a_wide_one_all() -> None:
     assert wide == (list(columns), rows)
     assert narrow == (["job", ">size", ""], [["j" * 10, 12345, "w" * 60]])
     assert least == (["job", ""], [["j" * 10, "w" * 60]])
+
+class TestRows:
+    def test_a_table_fits_where_every_column_has_its_place(self) -> None:
+        rows = [["film", "completed"], ["trailer", "queued"]]
+        assert is_fit(("job", "state"), rows, width=18)
+        assert not is_fit(("job", "state"), rows, width=17)
+
+    def test_the_last_column_may_go_over_several_lines(self) -> None:
+        assert is_fit(("job", "why"), [["film", "no such file " * 20]], width=26)
+        assert not is_fit(("job", "why"), [["film", "no such file " * 20]], width=25)
+
+    def test_a_table_without_rows_needs_place_for_its_headings(self) -> None:
+        assert is_fit(("job", "state"), [], width=10)
+        assert not is_fit(("job", "state"), [], width=9)
+
+    def test_what_does_not_fit_on_a_terminal_is_told_one_value_a_line(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        printed = io.StringIO()
+        narrow = Console(file=printed, width=14, force_terminal=True, color_system=None)
+        monkeypatch.setattr(output, "console", lambda **_: narrow)
+        output.show_rows(("job", "state", "node"), [["film", "completed", "vm-1"]])
+        lines = [line.rstrip() for line in printed.getvalue().splitlines()]
+        assert lines == ["job    film", "state  complet", "       ed", "node   vm-1"]

@@ -1,8 +1,14 @@
 """What `ffrtmp up` says of the processes it keeps."""
 
 from datetime import datetime
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
 
 from services.cli.host.up import line
+from services.cli.invocation import Invocation
+from services.cli.main import main
 from services.supervise import ChildState, ChildStatus
 from tests.fakes import T0
 
@@ -49,3 +55,24 @@ def test_a_child_that_crashed_shows_its_last_words() -> None:
     )
     assert first.endswith("backing off  exit status 3  again in 2.0 s")
     assert words == ["          | boom"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "settings", "words"),
+    [
+        ({"FFRTMP_NODE_DEAD_S": "abc"}, "", "'abc' by FFRTMP_NODE_DEAD_S; allowed: a number"),
+        ({}, "[worker]\nstall_s = -1\n", "-1 by [worker] stall_s; allowed: a number above 0"),
+        ({}, "[scheduler]\nnonsense = 1\n", "[scheduler] nonsense: unknown setting; allowed: "),
+        ({}, "[projector]\nnonsense = 1\n", "[projector] nonsense: unknown setting; allowed: "),
+    ],
+)
+def test_nothing_is_started_with_settings_that_a_service_would_refuse(
+    environment: dict[str, str], settings: str, words: str, tmp_path: Path
+) -> None:
+    config, data_dir = tmp_path / "ffrtmp.toml", tmp_path / "data"
+    config.write_text(settings)
+    invocation = Invocation(data_dir=data_dir, config=config, environment=environment)
+    result = CliRunner().invoke(main, ["up"], obj=invocation)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert words in result.stderr
+    assert not data_dir.exists()

@@ -95,7 +95,7 @@ def test_a_required_setting_tells_how_to_give_it() -> None:
 
 def test_a_table_of_a_file_is_read(tmp_path: Path) -> None:
     file = tmp_path / "ffrtmp.toml"
-    file.write_text("[worker]\nslots = 3\n")
+    file.write_text("[worker]\nslots = 3\n[up]\nworkers = 2\n")
     assert settings.read_table(file, "worker") == {"slots": 3}
     assert settings.read_table(file, "scheduler") == {}
 
@@ -110,6 +110,12 @@ def test_a_file_that_is_no_toml_or_no_file_or_no_table_is_refused_by_name(tmp_pa
     file.write_text("worker = 3")
     with pytest.raises(ConfigurationError, match=r"'worker' is no table; write \[worker\]"):
         settings.read_table(file, "worker")
+    file.write_text("[wrker]\nslots = 3\n[worker]\nslots = 2")
+    with pytest.raises(ConfigurationError) as caught:
+        settings.read_table(file, "worker")
+    assert str(caught.value) == (
+        f"{file}: 'wrker' is read by nobody; allowed: [up], [worker], [scheduler], [projector]"
+    )
 
 
 @pytest.mark.parametrize("kind", [WorkerSettings, SchedulerSettings, ProjectorSettings])

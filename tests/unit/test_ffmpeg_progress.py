@@ -19,6 +19,7 @@ drop_frames=3
 speed=   2x
 progress=continue
 """
+END = b"progress=continue\n"
 
 
 def test_a_block_is_one_sample() -> None:
@@ -74,6 +75,11 @@ def test_time_never_goes_back_and_percent_stays_within_bounds() -> None:
 def test_values_of_one_block_are_not_taken_for_those_of_the_next() -> None:
     samples = ProgressReader(8.0).feed(BLOCK + b"progress=end\n")
     assert [s.frame for s in samples] == [60, 0]
+
+
+def test_numbers_no_reader_of_the_log_could_hold_are_left_out() -> None:
+    (sample,) = ProgressReader(8.0).feed(b"frame=1e300\ntotal_size=99999999999999999999\n" + END)
+    assert (sample.frame, sample.size_bytes) == (0, None)
 
 
 def test_a_line_too_long_is_skipped_and_no_more() -> None:

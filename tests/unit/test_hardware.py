@@ -132,6 +132,19 @@ async def test_a_sensor_that_hangs_delays_no_heartbeat_and_costs_one_thread(
     assert [load.disks for load in later] == [first.disks] * 5
 
 
+async def test_a_sensor_whose_library_breaks_stops_no_heartbeat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = hardware.LoadReader(tmp_path, tmp_path)
+    first = await reader.read()
+
+    def breaks() -> object:
+        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "a GPU's name")
+
+    monkeypatch.setattr(gpustat, "new_query", breaks)
+    assert (await reader.read()).disks == first.disks
+
+
 async def test_the_load_is_within_bounds_and_counts_from_the_reading_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,8 @@
 """What people ask of jobs that are there becomes facts and answers."""
 
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+
 import pytest
 
 from events import subjects
@@ -13,8 +16,14 @@ from events.job import (
 from events.requests import Reply
 from events.spec import Priority, Queue
 from events.subjects import Subject
-from services.bus.port import Request
+from services.bus.port import Command, Request
+from services.clock import Pen
+from services.errors import Conflict
+from services.log.memory import MemoryLog
+from services.log.port import Batch, Entry, Outcome
+from services.scheduler.control.intake import Intake
 from services.scheduler.control.jobs import AT_ONCE, DURABLY
+from tests.fakes import LoopClock
 from tests.unit.test_intake import JOB, Desk, raw
 
 pytestmark = pytest.mark.anyio
@@ -96,3 +105,97 @@ class TestControl:
 
     def test_every_request_comes_at_once_and_durably(self) -> None:
         assert [subject.replace(".api.", ".cmd.") for subject in AT_ONCE] == list(DURABLY)
+
+
+class TestOnce:
+    async def test_a_durable_retry_that_comes_again_retries_once(self) -> None:
+        desk = Desk()
+        await desk.submit({"job_id": JOB})
+        await desk.cancel({"job_id": JOB})
+        await desk.inbox.put(subjects.COMMAND_RETRY, raw({"job_id": JOB}))
+        (command,) = [each async for each in first_batch(desk)]
+        await desk.intake.work_through(Twice(command))
+        await desk.cancel({"job_id": JOB})
+        await desk.intake.work_through(Twice(command))
+        kinds = [kind for _, kind in await desk.types()]
+        assert kinds.count("job.retried.v1") == 1
+        assert kinds[-1] == "job.canceled.v1"
+
+    async def test_another_durable_retry_retries_again(self) -> None:
+        desk = Desk()
+        await desk.submit({"job_id": JOB})
+        for _ in range(2):
+            await desk.cancel({"job_id": JOB})
+            await desk.inbox.put(subjects.COMMAND_RETRY, raw({"job_id": JOB}))
+            async with desk.working():
+                pass
+        kinds = [kind for _, kind in await desk.types()]
+        assert kinds.count("job.retried.v1") == 2
+
+    async def test_a_request_that_has_a_name_is_carried_out_once(self) -> None:
+        desk = Desk()
+        await desk.submit({"job_id": JOB})
+        named = Request(subjects.API_RETRY, raw({"job_id": JOB}), "m1")
+        for _ in range(2):
+            await desk.cancel({"job_id": JOB})
+            await desk.intake.endpoints()[subjects.API_RETRY](named)
+        kinds = [kind for _, kind in await desk.types()]
+        assert kinds.count("job.retried.v1") == 1
+
+    async def test_a_policy_that_comes_again_does_not_undo_a_later_one(self) -> None:
+        desk = Desk()
+        for kind in ("fair", "strict"):
+            body = raw({"policy": {"kind": kind}})
+            await desk.inbox.put(subjects.COMMAND_POLICY, body, message_id=kind)
+        commands = [each async for each in first_batch(desk)]
+        await desk.intake.work_through(Twice(*commands))
+        await desk.intake.work_through(Twice(*commands))
+        assert len(await desk.events()) == 2
+
+
+class Twice:
+    """An inbox that hands out some commands, and ends."""
+
+    def __init__(self, *commands: Command) -> None:
+        self._commands = list(commands)
+        self.acknowledged: list[int] = []
+
+    @asynccontextmanager
+    async def receive(self) -> AsyncGenerator[AsyncIterator[list[Command]]]:
+        async def batches() -> AsyncGenerator[list[Command]]:
+            yield self._commands
+
+        async with aclosing(batches()) as some:
+            yield some
+
+    async def acknowledge(self, commands: Sequence[Command]) -> None:
+        self.acknowledged += [command.seq for command in commands]
+
+
+async def first_batch(desk: Desk) -> AsyncGenerator[Command]:
+    """Take the commands that wait, and acknowledge none."""
+    async with desk.inbox.receive() as batches:
+        for command in await anext(batches):
+            yield command
+
+
+async def test_a_command_for_which_others_are_always_first_keeps_none_waiting() -> None:
+    desk = Desk()
+    await desk.submit({"job_id": JOB})
+    await desk.submit({"job_id": "other"})
+    await desk.inbox.put(subjects.COMMAND_CANCEL, raw({"job_id": JOB}))
+    await desk.inbox.put(subjects.COMMAND_CANCEL, raw({"job_id": "other"}))
+    inbox = Twice(*[each async for each in first_batch(desk)])
+
+    class Contended(MemoryLog):
+        async def append(self, entries: Sequence[Entry]) -> list[Outcome]:
+            if entries[0].event.subject == subjects.job(JOB):
+                return [Conflict(subjects.job(JOB), 9)] * len(entries)
+            return await desk.ledger.append(entries)
+
+        async def read(self, subject: Subject, *, after: int = 0) -> Batch:
+            return await desk.ledger.read(subject, after=after)
+
+    await Intake(Contended(), Pen("scheduler/2", LoopClock()), str).work_through(inbox)
+    assert inbox.acknowledged == [2]
+    assert (await desk.types())[-1] == ("other", "job.canceled.v1")

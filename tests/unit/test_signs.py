@@ -93,10 +93,10 @@ class TestConnections:
         signs.told(Told(OLD, up=False), 12.0)
         signs.beat(N1, 12.0 + CROSSING_S)
         assert signs.gone_s(N1, 13.0) == 1.0
-        assert signs.speaking == set()
+        assert list(signs.speaking) == []
         signs.beat(N1, 13.0)
         assert signs.gone_s(N1, 13.1) is None
-        assert signs.speaking == {N1}
+        assert list(signs.speaking) == [N1]
 
     def test_a_registration_is_a_proof_of_life(self) -> None:
         signs = Signs()
@@ -128,3 +128,30 @@ class TestSilence:
         signs.beat(N1, 10.0)
         assert not signs.beat_since(N1, 10.0 - CROSSING_S)
         assert signs.beat_since(N1, 9.0)
+
+
+class TestNoticed:
+    """Only nodes of which there is anything to tell are looked at, however many live in peace."""
+
+    def test_the_silent_are_noticed_the_longest_silent_first(self) -> None:
+        signs = Signs()
+        for node, at_s in (("n1", 1.0), ("n2", 2.0), ("n3", 9.0)):
+            signs.registered(NodeId(node), at_s)
+        signs.beat(N1, 3.0)
+        signs.speaking.clear()
+        assert list(signs.noticed(10.0, 5.0)) == ["n2", "n1"]
+        assert list(signs.noticed(10.0, 8.0)) == []
+
+    def test_those_without_a_connection_and_those_that_spoke_are_noticed(self) -> None:
+        signs = Signs()
+        signs.told(Told(OLD, up=True), 1.0)
+        signs.told(Told(OLD, up=False), 2.0)
+        signs.beat(NodeId("n2"), 2.0)
+        assert list(signs.noticed(3.0, 5.0)) == ["n1", "n2"]
+
+    def test_silence_before_anything_could_be_heard_is_not_noticed(self) -> None:
+        signs = Signs()
+        signs.registered(N1, 1.0)
+        signs.fresh_s = 8.0
+        assert list(signs.noticed(10.0, 5.0)) == []
+        assert list(signs.noticed(14.0, 5.0)) == ["n1"]

@@ -21,11 +21,12 @@ from events.job import (
     LossCause,
     Queued,
     QueuedAfter,
+    Reprioritized,
     Started,
     Submitted,
 )
 from events.node import Available
-from events.spec import JobSpec
+from events.spec import JobSpec, Priority, Queue
 from services.clock import Pen
 from services.errors import Conflict, LogUnavailable
 from services.log.memory import MemoryLog
@@ -44,6 +45,7 @@ STARTED = Started(node=N1, attempt=1)
 COMPLETED = Completed(node=N1, attempt=1)
 FAILED = AttemptFailed(node=N1, attempt=1, failure=FailureClass.TRANSIENT)
 LOST = AttemptLost(node=N1, attempt=1, cause=LossCause.NODE_LOST)
+RANKED = Reprioritized(queue=Queue.LIVE, priority=Priority.HIGH)
 SECOND = Assigned(node=N1, attempt=2)
 
 
@@ -55,7 +57,8 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 class ShakyLog(MemoryLog):
     """A log whose next appends fail: before they store anything, or after they stored all.
 
-    An append that is `overtaken` is stored, and something of somebody else's after it.
+    An append that is `overtaken` is stored, and something of somebody else's after it; one that is
+    `beaten` meets what somebody else has just written.
     """
 
     def __init__(self, *failures: str) -> None:
@@ -68,6 +71,12 @@ class ShakyLog(MemoryLog):
         failure = self.failures.pop(0) if self.failures else ""
         if failure == "before":
             raise LogUnavailable("nothing was stored")
+        if failure == "beaten":
+            mine = entries[0].event
+            other = msgspec.structs.replace(
+                mine, id=f"other-{len(self.sizes)}", type="job.reprioritized.v1", data=RANKED
+            )
+            await super().append([Entry(other)])
         found = await super().append(entries)
         if failure == "overtaken":
             await super().append([Entry(msgspec.structs.replace(entries[0].event, id="other"))])
@@ -126,6 +135,15 @@ class Book:
 
 
 class TestAppending:
+    async def test_an_end_is_told_however_often_others_write_first(self) -> None:
+        book = Book(ShakyLog(*["beaten"] * (module.TRIES_MAX + 3)))
+        await book.assigned("a")
+        started = await book.store("a", STARTED)
+        book.put("a", COMPLETED, started)
+        ((_, seq),) = await book.settle()
+        assert seq is not None
+        assert (await book.story("a"))[-1] == "completed"
+
     async def test_outcomes_of_different_jobs_are_appended_together(self) -> None:
         book = Book(ShakyLog())
         a, b = await book.assigned("a"), await book.assigned("b")

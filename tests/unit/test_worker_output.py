@@ -64,7 +64,7 @@ class Logs(MemoryLog):
         if self.mood == "refuses":
             raise LogUnavailable("away")
         if self.mood == "slow":
-            await anyio.sleep(0.05)
+            await passing(0.05)
         return await super().append(entries)
 
 
@@ -203,6 +203,35 @@ async def test_a_worker_that_stops_during_an_outage_leaves_its_words_for_the_nex
     desk.begin()
     async with desk.running():
         await desk.until("a", ["one", "two", "three"])
+
+
+async def test_attempts_that_end_together_wait_for_each_other_and_no_longer(desk: Desk) -> None:
+    desk.logs.mood = "slow"
+    async with desk.running():
+        with anyio.fail_after(telling.LAST_WORDS_S / 2):
+            async with anyio.create_task_group() as tasks:
+                for job in ("a", "b", "c"):
+                    voice = desk.teller.voice(JobId(job), 1)
+                    voice.lines(OutputStream.STDERR, ["last"])
+                    tasks.start_soon(desk.teller.hush, voice)
+        assert [await desk.lines(job) for job in ("a", "b", "c")] == [["last"]] * 3
+
+
+async def test_an_attempt_that_said_nothing_ends_without_waiting_for_others(desk: Desk) -> None:
+    desk.logs.mood = "hangs"
+    async with desk.running():
+        voice = desk.teller.voice(JobId("a"), 1)
+        voice.lines(OutputStream.STDERR, ["one"])
+        await passing(0.05)
+        with anyio.fail_after(telling.LAST_WORDS_S / 2):
+            await desk.teller.hush(desk.teller.voice(JobId("b"), 1))
+
+
+async def test_lines_with_bytes_that_are_no_text_are_sent_all_the_same(desk: Desk) -> None:
+    async with desk.running():
+        voice = desk.teller.voice(JobId("a"), 1)
+        voice.lines(OutputStream.WORKER, ["ffmpeg -i caf\udce9.mp4"])
+        await desk.until("a", ["ffmpeg -i caf?.mp4"])
 
 
 async def test_the_end_of_an_attempt_does_not_wait_for_an_outage(

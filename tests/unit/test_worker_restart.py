@@ -3,6 +3,7 @@
 from datetime import timedelta
 from pathlib import Path
 
+import anyio
 import pytest
 import trio.testing
 
@@ -20,7 +21,7 @@ from events.media import MadeFile
 from events.node import Registered
 from services.worker.journal import Journal
 from services.worker.port import Made, Work
-from tests.fakes import EPOCH, T0, FakeExecutor, make_at_once
+from tests.fakes import EPOCH, T0, FakeExecutor, make_at_once, passing
 from tests.sites import Site, work
 
 pytestmark = pytest.mark.anyio
@@ -35,6 +36,18 @@ REQUEUED = Queued(after=QueuedAfter.LOSS)
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, object]]:
     return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+
+
+class HungExecutor(FakeExecutor):
+    """An executor whose file system hangs when files are to be renamed or removed."""
+
+    async def promote(self, work: Work, made: Made) -> None:
+        del work, made
+        await anyio.sleep_forever()
+
+    async def discard(self, work: Work) -> None:
+        del work
+        await anyio.sleep_forever()
 
 
 @pytest.fixture
@@ -125,6 +138,32 @@ class TestClearingUp:
 
 
 class TestFilesThatCannotBeTouched:
+    async def test_a_failed_renaming_is_tried_again_while_the_worker_lives(
+        self, tmp_path: Path
+    ) -> None:
+        executor = StuckExecutor(make_at_once)
+        site = Site(tmp_path, executor)
+        async with site.worker():
+            await site.give("a")
+            await site.until("a", Completed)
+            await passing(10.0)
+            executor.broken = False
+            await site.until("a", Promoted)
+        assert (site.executor.disk.finals, site.journal.unfinished()) == ({"a": 1}, [])
+
+    async def test_a_renaming_that_hangs_holds_up_neither_work_nor_the_next_start(
+        self, tmp_path: Path
+    ) -> None:
+        site = Site(tmp_path, HungExecutor(make_at_once))
+        async with site.worker():
+            await site.give("a")
+            await site.until("a", Completed)
+            await site.give("b")
+            after = (await site.until("b", Completed)).seq
+        async with site.worker():
+            await site.until_node(Registered, after)
+        assert [left.job for left in site.journal.unfinished()] == ["a", "b"]
+
     async def test_a_failed_renaming_is_tried_again_at_the_next_start(self, tmp_path: Path) -> None:
         executor = StuckExecutor(make_at_once)
         site = Site(tmp_path, executor)

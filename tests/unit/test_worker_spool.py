@@ -135,3 +135,19 @@ def test_a_disk_that_takes_nothing_loses_output_and_nothing_else(tmp_path: Path)
     spool = Spool(tmp_path / "missing", MIB)
     spool.add([chunk(0)])
     assert spool.empty
+
+
+def test_a_file_that_could_not_be_made_is_made_when_it_can_be(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, MIB)
+    (tmp_path / SPOOL_FILE).write_bytes(b"no database " * 1000)
+    spool.add([chunk(0)])
+    assert spool.empty
+    spool.add([chunk(1)])
+    assert emptied(spool) == [chunk(1)]
+
+
+def test_a_file_that_cannot_be_removed_breaks_nothing(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, MIB)
+    (tmp_path / SPOOL_FILE).mkdir()
+    spool.add([chunk(0)])
+    assert spool.empty

@@ -51,6 +51,14 @@ class TestStall:
         assert silent.verdict(at(59.9)) is None
         assert silent.verdict(at(60)) == stalled("out_time stood at 0.0 s (frame 0) for 60.0 s")
 
+    def test_a_late_look_excuses_nothing_of_an_attempt_that_stood_still_anyway(self) -> None:
+        one = watch()
+        one.pause(at(30))
+        one.excuse(1000.0)
+        one.resume(at(1030))
+        assert one.verdict(at(1059.9)) is None
+        assert one.verdict(at(1060)) is not None
+
     def test_an_attempt_is_stalled_so_long_after_its_last_progress(self) -> None:
         one = watch()
         one.progress(sample(12.0, 300, 5000), at(30))

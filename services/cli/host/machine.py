@@ -8,9 +8,13 @@ from services.clock import Clock
 from services.config import WorkerSettings
 from services.worker.ffmpeg.executor import FfmpegExecutor, FfmpegSettings
 from services.worker.ffmpeg.locate import capabilities, locate
+from services.worker.guard.threads import Threads
 from services.worker.hardware import LoadReader, read_hardware
 from services.worker.noop import NoopExecutor
 from services.worker.port import Executor, Machine
+
+HANGING_MAX = 64
+"""Calls into a work directory that may hang; then attempts fail at once."""
 
 
 async def look(
@@ -42,6 +46,7 @@ async def look(
         ),
         hardware=hardware,
         read_load=LoadReader(settings.work_dir, settings.output_root).read,
+        aside=Threads(HANGING_MAX).run,
         address=f"{hardware.hostname}/{settings.work_dir.name}",
         version=version,
         fingerprint=fingerprint,

@@ -32,6 +32,7 @@ def up(invocation: Invocation, /, **options: Any) -> None:  # noqa: ANN401 - fro
     """
     defaults = {"media_root": Path.cwd(), "output_root": invocation.data_dir / "outputs"}
     settings = load_settings(invocation, UpSettings, "up", options=options, defaults=defaults)
+    _check_services(invocation)
     data_dir = invocation.data_dir.absolute()
     place = Place(data_dir=data_dir, nats=invocation.nats, config=invocation.config)
     clock = SystemClock()
@@ -53,6 +54,26 @@ def up(invocation: Invocation, /, **options: Any) -> None:  # noqa: ANN401 - fro
 
     configure_logging(invocation.environment.get("FFRTMP_LOG_LEVEL", "warning"))
     run_until_signalled(main, drain_s=DRAIN_S)
+
+
+def _check_services(invocation: Invocation) -> None:
+    """Read the settings of the services as they will. Raises ConfigurationError before any starts.
+
+    What `up` itself gives to a worker stands here for any value that works.
+    """
+    from services.config import (  # noqa: PLC0415 - not for --help
+        ProjectorSettings,
+        SchedulerSettings,
+        WorkerSettings,
+    )
+
+    given = {"node_id": "any", "work_dir": ".", "media_root": ".", "output_root": "."}
+    for kind, name, options in (
+        (ProjectorSettings, "projector", {"database": "any"}),
+        (SchedulerSettings, "scheduler", {}),
+        (WorkerSettings, "worker", given),
+    ):
+        load_settings(invocation, kind, name, options=options, defaults={})
 
 
 def line(status: ChildStatus, clock: Clock) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 Figure = tuple[str, object]
+_WAITING = frozenset({JobStatus.PENDING.value, JobStatus.QUEUED.value})
 
 
 @click.command()
@@ -107,7 +108,7 @@ def _figures(told: Explanation) -> list[Figure]:
         figures.append(("", f"and {present.count(hidden)} more"))
     if told.weight:
         figures.append(("weight", f"{told.weight:g}, policy {told.policy}"))
-        figures.append(("waited", present.duration(told.waited_s)))
+        figures.append(("submitted", _since_submission(told)))
     if told.position is None and (chosen := _chosen(told)):
         figures.append(("chosen", chosen))
     if told.deadline is not None:
@@ -125,6 +126,14 @@ def _place(told: Explanation) -> str:
     kind = f"{about}{present.count(told.position)} among jobs with its needs"
     place = "far back" if told.overall is None else present.count(told.overall)
     return f"{kind}, {place} of {present.count(told.waiting)} in all"
+
+
+def _since_submission(told: Explanation) -> str:
+    """Return how long ago it was submitted, or how long before its node got it."""
+    length = present.duration(told.waited_s)
+    if told.attempts and told.status not in _WAITING:
+        return f"{length} before {told.node} got it"
+    return f"{length} ago"
 
 
 def _chosen(told: Explanation) -> str:
@@ -184,9 +193,9 @@ def _show_nodes(told: Explanation) -> None:
     """Print which nodes were looked at: counted by reason, then the likeliest by name."""
     able = told.nodes - sum(told.excluded.values())
     parts = [f"{present.count(able)} can take it"] if able else []
-    parts += [f"{present.count(number)} {reason}" for reason, number in told.excluded.items()]
+    parts += [f"{reason}: {present.count(number)}" for reason, number in told.excluded.items()]
     click.echo()
-    show_table(("", ""), [("nodes", f"{present.count(told.nodes)}: {', '.join(parts)}")])
+    show_table(("", ""), [("nodes", f"{present.count(told.nodes)} in all; {'; '.join(parts)}")])
     click.echo()
     show_table(
         ("node", "", ""),

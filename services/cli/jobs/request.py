@@ -35,6 +35,9 @@ OPTION_PATHS = {
     "requires": "requires",
     "timeout": "timeout_s",
     "attempts_max": "attempts_max",
+    "depends_on": "depends_on",
+    "not_before": "not_before",
+    "deadline": "deadline",
     "job_id": "job_id",
     "idempotency_key": "idempotency_key",
 }

@@ -9,7 +9,7 @@ import msgspec
 
 from events.requests import SQL_CHARACTERS_MAX, QueryRequest, QueryResult, Value
 from services.cli.invocation import Exit, Fleet, Invocation, output_option, pass_invocation
-from services.cli.output import complain, show_json, show_table
+from services.cli.output import complain, show_json, show_rows
 
 Row: TypeAlias = dict[str, Any]
 
@@ -68,7 +68,8 @@ def show_result(result: QueryResult, *, as_json: bool) -> None:
     if as_json:
         show_json(rows_of(result))
     else:
-        show_table(result.columns, [[_cell(value) for value in row] for row in result.rows])
+        rows = [[_cell(value) for value in row] for row in result.rows]
+        show_rows(result.columns, rows)
     if result.truncated:
         complain(f"only the first {len(result.rows)} rows; add a LIMIT or a WHERE")
 

@@ -4,23 +4,20 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
-from functools import reduce
 
 import anyio
 import click
 
-from events import subjects
-from events.codec import Recorded
 from events.ids import JobId
 from events.job import Retried
 from events.requests import Explanation
-from events.state.job import INITIAL, evolve
 from services.cli.look.past import Point
 from services.cli.output import complain, console
 from services.config import SchedulerSettings
 from services.log.port import Batch, EventLog
 from services.scheduler.explaining.explanation import explain
 from services.scheduler.explaining.gather import gather
+from services.scheduler.recalling import recall
 from services.scheduler.state.ranking import initial_policy
 from services.scheduler.state.world import World
 from tui import present
@@ -56,7 +53,7 @@ async def fold_up_to(world: World, ledger: EventLog, point: Point) -> datetime:
             async for batch in _up_to(batches, point):
                 for recorded in batch:
                     if isinstance(recorded.fact, Retried):
-                        await _recall(world, ledger, recorded)
+                        await recall(world, ledger, recorded)
                     world.apply(recorded)
                 if point.time is None:
                     time = batch[-1].time
@@ -85,13 +82,6 @@ async def _up_to(batches: AsyncIterator[Batch], point: Point) -> AsyncGenerator[
             yield had
         if len(later) > STRAY_EVENTS_MAX or (point.seq and batch[-1].seq >= point.seq):
             return
-
-
-async def _recall(world: World, ledger: EventLog, retried: Recorded) -> None:
-    """Bring back the job that begins anew: the world has forgotten it at its end."""
-    facts = await ledger.read(retried.subject)
-    before = reduce(evolve, (fact for fact in facts if fact.seq < retried.seq), INITIAL)
-    world.recall(subjects.job_of(retried.subject), before)
 
 
 async def _tell_progress(world: World, goal: int) -> None:

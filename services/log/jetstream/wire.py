@@ -148,3 +148,9 @@ def delivery_of(reply: bytes) -> tuple[int, int, int]:
     tokens = reply.split(b".")
     base = 5 if len(tokens) == _ACK_TOKENS else 7
     return int(tokens[base]), int(tokens[base + 1]), int(tokens[base + 3])
+
+
+def times_of(reply: bytes) -> int:
+    """Return how often this very message was handed out, from 1; reads as `delivery_of`."""
+    tokens = reply.split(b".")
+    return int(tokens[4 if len(tokens) == _ACK_TOKENS else 6])

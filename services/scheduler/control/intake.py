@@ -10,6 +10,7 @@ from functools import partial
 import msgspec
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from events import subjects
 from events.ids import JobId, NodeId
@@ -49,7 +50,8 @@ class Submission(Struct, frozen=True):
 
     job: JobId
     request: SubmitJob
-    traceparent: str | None
+    origin: Request
+    """What it came in."""
 
 
 def _nothing_known(_: NodeId) -> Node:
@@ -99,55 +101,66 @@ class Intake:
         """Decide durable commands as they come; each is acknowledged when its fact is stored."""
         async with inbox.receive() as batches:
             async for commands in batches:
-                try:
-                    await self._obey(commands)
-                except Conflict as race:
-                    _log.warning("command.contended", error=str(race), commands=len(commands))
-                    continue  # not acknowledged: they come again
-                await persistently(partial(inbox.acknowledge, commands), "acknowledging")
+                contended = await self._obey(commands)
+                done = [command for command in commands if command.seq not in contended]
+                await persistently(partial(inbox.acknowledge, done), "acknowledging")
 
-    async def _obey(self, commands: Sequence[Command]) -> None:
-        """Carry out the commands in their order, neighboring submissions in one append."""
+    async def _obey(self, commands: Sequence[Command]) -> set[int]:
+        """Carry out the commands in their order, neighboring submissions in one append.
+
+        Returns the places of those for which others were always first: they come again, and keep
+        none behind them waiting.
+        """
         durably = self._catalog.durably
         waiting: list[tuple[Command, Submission]] = []
+        contended: set[int] = set()
         for command in commands:
             try:
                 match command.request.subject:
                     case subjects.COMMAND_SUBMIT:
                         waiting.append((command, self._read_command(command)))
                     case known if known in durably:
-                        await self._accept_durably(waiting)
+                        contended |= await self._accept_durably(waiting)
                         waiting = []
                         await self._decide_durably(command, durably[known])
                     case stranger:
                         await self._reject(command, self._unknown_command(stranger))
             except InvalidRequest as invalid:
                 await self._reject(command, invalid)
-        await self._accept_durably(waiting)
+            except Conflict as race:
+                _log.warning("command.contended", error=str(race), seq=command.seq)
+                contended.add(command.seq)
+        return contended | await self._accept_durably(waiting)
 
-    async def _accept_durably(self, waiting: Sequence[tuple[Command, Submission]]) -> None:
-        replies = await self._accept([submission for _, submission in waiting], via="command")
+    async def _accept_durably(self, waiting: Sequence[tuple[Command, Submission]]) -> set[int]:
+        """Accept submissions; return the places of those for which others were always first."""
+        try:
+            replies = await self._accept([each for _, each in waiting], via="command")
+        except Conflict as race:
+            _log.warning("command.contended", error=str(race), commands=len(waiting))
+            return {command.seq for command, _ in waiting}
         for (command, _), reply in zip(waiting, replies, strict=True):
             if reply.error is not None:
                 await self._reject(command, _refusal(reply.error))
+        return set()
 
     async def _decide_durably(self, command: Command, answer: Answer) -> None:
         """Carry a command out. Raises InvalidRequest when it is refused: nobody waits for a no."""
-        reply = await answer(command.request)
+        reply = await answer(_named(command))
         if reply.error is not None:
             raise _refusal(reply.error)
 
     def _read(self, body: bytes, request: Request) -> Submission:
         asked = decode_request(SubmitJob, body)
         job = derive_job_id(asked, message_id=request.message_id) or JobId(self._new_id())
-        return Submission(job, asked, request.traceparent)
+        return Submission(job, asked, request)
 
     def _read_command(self, command: Command) -> Submission:
         request = command.request
         asked = decode_request(SubmitJob, request.body)
         job = derive_job_id(asked, message_id=request.message_id, command_seq=command.seq)
         assert job is not None, "a durable command always has its place in the stream"
-        return Submission(job, asked, request.traceparent)
+        return Submission(job, asked, request)
 
     async def _accept_many(self, bodies: Sequence[msgspec.Raw], request: Request) -> list[Reply]:
         """Accept what is valid in one append; the answers keep the order of the request."""
@@ -157,7 +170,7 @@ class Intake:
             try:
                 asked = decode_request(SubmitJob, bytes(body))
                 job = derive_job_id(asked) or JobId(self._new_id())
-                submissions.append(Submission(job, asked, request.traceparent))
+                submissions.append(Submission(job, asked, request))
                 answers.append(None)
             except InvalidRequest as invalid:
                 answers.append(_invalid(invalid))
@@ -191,7 +204,8 @@ class Intake:
     def _submitted(self, submission: Submission, via: str) -> Entry:
         fact = Submitted(spec=spec_of(submission.request), via=via)
         subject = subjects.job(submission.job)
-        return Entry(self._pen.write(subject, fact, traceparent=submission.traceparent), 0)
+        traceparent = submission.origin.traceparent
+        return Entry(self._pen.write(subject, fact, traceparent=traceparent), 0)
 
     async def _met_again(self, submission: Submission, via: str, seq: int = 0) -> Reply:
         """Answer a submission whose subject has facts already: as a rule the job is there.
@@ -202,11 +216,7 @@ class Intake:
         try:
             decided = await persistently(
                 lambda: transact(
-                    self._ledger,
-                    self._pen,
-                    submission.job,
-                    command,
-                    traceparent=submission.traceparent,
+                    self._ledger, self._pen, submission.job, command, request=submission.origin
                 ),
                 "submitting",
             )
@@ -250,6 +260,12 @@ def _answering(answer: Answer) -> Handler:
             return _encode(_invalid(invalid))
 
     return handle
+
+
+def _named(command: Command) -> Request:
+    """Return the request with a name of its own: its place in the stream, if it brings none."""
+    request = command.request
+    return replace(request, message_id=request.message_id or f"command\x1f{command.seq}")
 
 
 def _refusal(problem: Problem) -> InvalidRequest:

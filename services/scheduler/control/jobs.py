@@ -57,9 +57,7 @@ class JobControl:
         job, command = read(request.body)
         try:
             decided = await persistently(
-                lambda: transact(
-                    self._ledger, self._pen, job, command, traceparent=request.traceparent
-                ),
+                lambda: transact(self._ledger, self._pen, job, command, request=request),
                 "controlling",
             )
         except Refused as no:

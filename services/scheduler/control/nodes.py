@@ -17,14 +17,14 @@ from events.requests import (
     UncordonNode,
     decode_request,
 )
-from events.state.node import Circuit, Node, NodeStatus
+from events.state.node import INITIAL, Circuit, Node, NodeStatus, evolve
 from events.subjects import Subject
 from services.bus.port import Request
 from services.clock import Pen
 from services.log.entity import load_node
 from services.log.persist import persistently
 from services.log.port import EventLog
-from services.scheduler.control.transact import Decided, Matter, settle
+from services.scheduler.control.transact import Decided, Matter, once, settle
 from services.scheduler.deciders.node import Cordon, Drain, NodeCommand, Remove, Uncordon, decide
 from services.scheduler.deciders.refusal import Refused
 
@@ -52,7 +52,7 @@ class NodeControl:
         node, command = read(request.body)
         try:
             decided = await persistently(
-                lambda: self._settle(node, command, request.traceparent), "controlling"
+                lambda: self._settle(node, command, request), "controlling"
             )
         except Refused as no:
             problem = Problem(code=no.refusal, message=f"{node}: {no.message}", field="$.node_id")
@@ -60,25 +60,23 @@ class NodeControl:
         after = await persistently(lambda: self._load(node), "controlling")
         return Reply(node_id=node, status=standing(after), seq=decided.seq)
 
-    async def _settle(
-        self, node: NodeId, command: NodeCommand, traceparent: str | None
-    ) -> Decided[Node]:
+    async def _settle(self, node: NodeId, command: NodeCommand, request: Request) -> Decided[Node]:
         """Decide and append; a busy node's subject grows all the time, so orders insist.
 
         A cordon, a drain and their end are as right whatever the node reports meanwhile; a removal
-        is not, for it may meet a worker that has just begun.
+        is not, for it may meet a worker that has just begun. What comes again is looked for in all
+        that the log has of the node.
         """
-
-        async def load() -> tuple[Node, int]:
-            state = await self._load(node)
-            return state, state.version
-
+        known = INITIAL if request.again else self._known(node)
         matter = Matter(
             subject=subjects.node(node),
-            load=load,
+            begin=known,
+            after=known.version,
+            evolve=evolve,
             decide=lambda state: decide(command, state),
             insist=not isinstance(command, Remove),
-            traceparent=traceparent,
+            once=once(request),
+            traceparent=request.traceparent,
         )
         return await settle(self._ledger, self._pen, matter)
 

@@ -2,13 +2,12 @@
 
 from events import subjects
 from events.requests import Reply, SetPolicy, decode_request
-from events.state.cluster import Cluster
+from events.state.cluster import INITIAL, Cluster, evolve
 from services.bus.port import Request
 from services.clock import Pen
-from services.log.entity import load_policy
 from services.log.persist import persistently
 from services.log.port import EventLog
-from services.scheduler.control.transact import Decided, Matter, settle
+from services.scheduler.control.transact import Decided, Matter, once, settle
 from services.scheduler.deciders.cluster import ChangePolicy, decide
 
 
@@ -26,16 +25,16 @@ class PolicyControl:
         """
         asked = decode_request(SetPolicy, request.body)
         command = ChangePolicy(policy=asked.policy, by=asked.by, reason=asked.reason)
-        decided = await persistently(
-            lambda: self._settle(command, request.traceparent), "controlling"
-        )
+        decided = await persistently(lambda: self._settle(command, request), "controlling")
         return Reply(status=asked.policy.kind, seq=decided.seq)
 
-    async def _settle(self, command: ChangePolicy, traceparent: str | None) -> Decided[Cluster]:
+    async def _settle(self, command: ChangePolicy, request: Request) -> Decided[Cluster]:
         matter = Matter(
             subject=subjects.POLICY,
-            load=lambda: load_policy(self._ledger),
+            begin=INITIAL,
+            evolve=evolve,
             decide=lambda state: decide(command, state),
-            traceparent=traceparent,
+            once=once(request),
+            traceparent=request.traceparent,
         )
         return await settle(self._ledger, self._pen, matter)

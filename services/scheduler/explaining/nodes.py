@@ -1,7 +1,7 @@
 """Which nodes could run a job, and why the others cannot: counted, and one by one."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Hashable, Sequence
 from heapq import nsmallest
 
 from msgspec import Struct
@@ -55,32 +55,54 @@ class Survey(Struct, frozen=True, kw_only=True):
 
 
 def survey(world: World, need: Need) -> Survey:
-    """Look at all nodes for one job; costs one look a node, however many jobs wait."""
+    """Look at all nodes for one job, once at each that are alike; however many jobs wait."""
     counts: Counter[str] = Counter()
-    found: list[tuple[int, NodeId, str]] = []
-    for node_id, node in world.nodes.items():
-        if capacity.registered(node):
-            said = why_not(world, node_id, need)
-            reason = said if said.startswith(LACKS) else said.partition(":")[0]
-            counts[reason] += 1
-            found.append((_rank(reason), node_id, said))
-    likeliest = nsmallest(VERDICTS_MAX, found)
+    found: list[tuple[int, str, list[NodeId]]] = []
+    for nodes in _alike(world, need):
+        said = why_not(world, nodes[0], need)
+        reason = said if said.startswith(LACKS) else said.partition(":")[0]
+        counts[reason] += len(nodes)
+        found.append((_rank(reason), said, nodes))
+    total = counts.total()
     never = sum(number for reason, number in counts.items() if _rank(reason) >= _RANK[TOO_SMALL])
     counts.pop(ABLE, None)
-    capable = len(found) - never
+    capable = total - never
+    likeliest = _likeliest(found)
     return Survey(
         need=need,
-        nodes=len(found),
+        nodes=total,
         capable=capable,
-        able=[node for _, node, said in likeliest if said == ABLE],
-        short=[node for _, node, said in likeliest if said in SHORT],
+        able=[node for node, said in likeliest if said == ABLE],
+        short=[node for node, said in likeliest if said in SHORT],
         verdicts=tuple(
             Verdict(node=node, able=said == ABLE, reason=_in_full(world, node, need, said))
-            for _, node, said in likeliest
+            for node, said in likeliest
         ),
         excluded=_counted(counts),
-        impossible="" if capable or not found else _impossible(world, need),
+        impossible="" if capable or not total else _impossible(world, need),
     )
+
+
+def _alike(world: World, need: Need) -> Collection[list[NodeId]]:
+    """Return the registered nodes, together where the same keeps such a job from them."""
+    found: dict[Hashable, list[NodeId]] = {}
+    for node_id, node in world.nodes.items():
+        if capacity.registered(node):
+            found.setdefault(world.alike(node_id, need), []).append(node_id)
+    return found.values()
+
+
+def _likeliest(found: Sequence[tuple[int, str, list[NodeId]]]) -> list[tuple[NodeId, str]]:
+    """Return the nodes that are told of, the likeliest first, each with what was said of it."""
+    most = nsmallest(
+        VERDICTS_MAX,
+        (
+            (rank, node, said)
+            for rank, said, nodes in found
+            for node in nsmallest(VERDICTS_MAX, nodes)
+        ),
+    )
+    return [(node, said) for _, node, said in most]
 
 
 def why_not(world: World, node_id: NodeId, need: Need) -> str:

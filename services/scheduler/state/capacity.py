@@ -77,12 +77,16 @@ def hardware_only(capabilities: frozenset[str]) -> frozenset[str]:
 
 def plus(one: Resources, other: Resources) -> Resources:
     """Return the sums."""
-    return Resources(*(a + b for a, b in zip(one, other, strict=True)))
+    a, b, c, d, e = one
+    v, w, x, y, z = other
+    return Resources(a + v, b + w, c + x, d + y, e + z)
 
 
 def minus(one: Resources, other: Resources) -> Resources:
     """Return the differences; below zero where more is taken than there is."""
-    return Resources(*(a - b for a, b in zip(one, other, strict=True)))
+    a, b, c, d, e = one
+    v, w, x, y, z = other
+    return Resources(a - v, b - w, c - x, d - y, e - z)
 
 
 def covers(there: Resources, asked: Resources) -> bool:
@@ -101,9 +105,12 @@ def has_gpu(node: Node) -> bool:
     return GPU in node.capabilities or bool(node.hardware.gpus)
 
 
-def free(node: Node, taken: Resources) -> Resources:
-    """Return what is left of a node; on probation it has one slot in all."""
-    left = minus(size(node), taken)
+def free(node: Node, taken: Resources, whole: Resources | None = None) -> Resources:
+    """Return what is left of a node; on probation it has one slot in all.
+
+    `whole` is its size where that is known already.
+    """
+    left = minus(size(node) if whole is None else whole, taken)
     if node.circuit is Circuit.HALF_OPEN:
         return left._replace(slots=min(left.slots, 1 - taken.slots))
     return left
@@ -111,7 +118,8 @@ def free(node: Node, taken: Resources) -> Resources:
 
 def registered(node: Node) -> bool:
     """Tell whether the node is part of the fleet, alive or not."""
-    return node.epoch > 0 and node.status not in {NodeStatus.REMOVED, NodeStatus.REFUSED}
+    status = node.status
+    return node.epoch > 0 and status is not NodeStatus.REMOVED and status is not NodeStatus.REFUSED
 
 
 def live(node: Node) -> bool:
@@ -139,17 +147,16 @@ def why_not(node: Node, need: Need, taken: Resources = NOTHING) -> str | None:
     what is too little: `full`, `threads`, `memory`, `gpu`, `encoder sessions`. `taken` is what is
     reserved there. Which nodes a job avoids is the world's to tell: `World.why_not`.
     """
-    return _closed(node) or _unable(node, need) or short(node, need, free(node, taken)) or None
+    return closed(node) or _unable(node, need) or short(node, need, free(node, taken)) or None
 
 
-_STATUS = {NodeStatus.ONLINE: "", NodeStatus.LOST: "lost", NodeStatus.SUSPECTED: "suspected"}
+_STATUS = {NodeStatus.LOST: "lost", NodeStatus.SUSPECTED: "suspected"}
 
 
-def _closed(node: Node) -> str:
+def closed(node: Node) -> str:
     """Return why the node takes nothing of any kind; empty: it takes what fits."""
-    status = _STATUS.get(node.status, "offline")
-    if status:
-        return status
+    if node.status is not NodeStatus.ONLINE:
+        return _STATUS.get(node.status, "offline")
     if node.cordoned:
         return "cordoned"
     if node.draining:
@@ -171,8 +178,8 @@ def _unable(node: Node, need: Need) -> str:
 
 def beyond(nodes: Sequence[Node], need: Need) -> str:
     """Return how the need is beyond each of `nodes`, which have the capabilities, in words."""
-    asked = [cost(need, hardware_only(node.capabilities)) for node in nodes]
-    there = [size(node)._replace(slots=UNCOUNTED) for node in nodes]
+    asked = [cost(need, each) for each in {hardware_only(node.capabilities) for node in nodes}]
+    there = [each._replace(slots=UNCOUNTED) for each in {size(node) for node in nodes}]
     for at, name in enumerate(_NAMES):
         least, most = min(each[at] for each in asked), max(each[at] for each in there)
         if least > most:

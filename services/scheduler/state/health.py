@@ -7,6 +7,7 @@ says nothing of a node does not count: a permanent failure is the job's own, a l
 
 from collections import OrderedDict, deque
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -174,7 +175,12 @@ class Health:
 
 def kind_of(spec: JobSpec) -> Kind:
     """Return what kind of work the job is, whatever else it asks of a node."""
-    return frozenset(need for need in requirements(spec) if need.startswith(_OF_A_KIND))
+    return _kind(requirements(spec))
+
+
+@lru_cache(maxsize=1_000)
+def _kind(capabilities: frozenset[str]) -> Kind:
+    return frozenset(need for need in capabilities if need.startswith(_OF_A_KIND))
 
 
 def _verdict(recorded: Recorded, held: Held) -> bool | None:
@@ -199,4 +205,7 @@ def _count(counts: dict[Kind, list[int]], seen: _Seen, step: int) -> None:
 
 
 def _horizon(now: datetime) -> datetime:
-    return now - timedelta(seconds=WINDOW_S)
+    try:
+        return now - timedelta(seconds=WINDOW_S)
+    except OverflowError:  # whatever instant a writer gave: within an hour of the first there is
+        return datetime.min.replace(tzinfo=now.tzinfo)

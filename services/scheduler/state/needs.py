@@ -3,15 +3,18 @@
 Jobs with equal needs wait in the same lines, so a need is small, hashable and nothing else.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from events.ids import NodeId
-from events.media import Audio, AudioCodec, Output, Parameters, Video
-from events.spec import Engine, JobSpec
+from events.media import Audio, AudioCodec, Video
+from events.spec import Engine, JobSpec, ResourceLimits
 
 HARDWARE_SUFFIXES = ("_nvenc", "_qsv", "_vaapi", "_amf", "_videotoolbox")
 """How names of hardware encoders end."""
 GPU = "gpu"
+NEEDS_MAX = 10_000
+"""Most specifications remembered, of those that differ in what they need."""
 
 
 class Need(NamedTuple):
@@ -37,24 +40,61 @@ class Need(NamedTuple):
 
 
 def need_of(spec: JobSpec, avoid: tuple[NodeId, ...] = ()) -> Need:
-    """Return what a job with this specification needs, after it has met the nodes of `avoid`."""
-    encoders, codecs = _video_needs(spec)
-    limits = spec.limits
-    sessions = sum(encoder.endswith(HARDWARE_SUFFIXES) for encoder in encoders)
-    return Need(
-        capabilities=_capabilities(spec, encoders, codecs),
-        cpu_threads=0 if limits is None else limits.cpu_threads or 0,
-        memory_bytes=0 if limits is None else limits.memory_bytes or 0,
-        gpus=int(GPU in spec.requires and not sessions),
-        sessions=sessions,
-        codecs=codecs,
-        avoid=tuple(sorted(avoid)),
-    )
+    """Return what a job with this specification needs, after it has met the nodes of `avoid`.
+
+    Equal needs are most often one object: what they follow from is remembered.
+    """
+    needed = _cached_need(_Asked.of(spec))
+    return needed._replace(avoid=tuple(sorted(avoid))) if avoid else needed
 
 
 def requirements(spec: JobSpec) -> frozenset[str]:
     """Return the capabilities a node must have to run this job."""
-    return _capabilities(spec, *_video_needs(spec))
+    return _cached_need(_Asked.of(spec)).capabilities
+
+
+class _Asked(NamedTuple):
+    """All of a specification that says what a node must have."""
+
+    engine: Engine
+    scenario: str | None
+    requires: tuple[str, ...]
+    limits: ResourceLimits | None
+    video: Video | None
+    """Of outputs that name none."""
+    audio: Audio | None
+    outputs: tuple[tuple[Video | None, Audio | None], ...]
+
+    @classmethod
+    def of(cls, spec: JobSpec) -> "_Asked":
+        usual, outputs = spec.parameters, spec.outputs
+        return cls(
+            spec.engine,
+            spec.scenario,
+            spec.requires,
+            spec.limits,
+            None if usual is None else usual.video,
+            None if usual is None else usual.audio,
+            tuple([(each.video, each.audio) for each in outputs]) if outputs else _ONE_OUTPUT,
+        )
+
+
+_ONE_OUTPUT = ((None, None),)
+
+
+@lru_cache(maxsize=NEEDS_MAX)
+def _cached_need(asked: _Asked) -> Need:
+    encoders, codecs = _video_needs(asked)
+    limits = asked.limits
+    sessions = sum(encoder.endswith(HARDWARE_SUFFIXES) for encoder in encoders)
+    return Need(
+        capabilities=_capabilities(asked, encoders, codecs),
+        cpu_threads=0 if limits is None else limits.cpu_threads or 0,
+        memory_bytes=0 if limits is None else limits.memory_bytes or 0,
+        gpus=int(GPU in asked.requires and not sessions),
+        sessions=sessions,
+        codecs=codecs,
+    )
 
 
 def codec_of_scenario(scenario: str | None) -> str:
@@ -64,35 +104,33 @@ def codec_of_scenario(scenario: str | None) -> str:
 
 
 def _capabilities(
-    spec: JobSpec, encoders: tuple[str, ...], codecs: tuple[str, ...]
+    asked: _Asked, encoders: tuple[str, ...], codecs: tuple[str, ...]
 ) -> frozenset[str]:
-    needed = set(spec.requires)
-    if spec.engine is Engine.NOOP:
+    needed = set(asked.requires)
+    if asked.engine is Engine.NOOP:
         return frozenset(needed | {"engine:noop"})
-    needed.add(f"engine:{Engine.FFMPEG if spec.engine is Engine.AUTO else spec.engine}")
+    needed.add(f"engine:{Engine.FFMPEG if asked.engine is Engine.AUTO else asked.engine}")
     needed.update(f"encoder:{encoder}" for encoder in encoders)
     needed.update(f"codec:{codec}" for codec in codecs)
-    usual = None if spec.parameters is None else spec.parameters.audio
-    for output in spec.outputs or (Output(),):
-        needed |= _audio_need(output.audio, usual)
+    for _, audio in asked.outputs:
+        needed |= _audio_need(audio, asked.audio)
     return frozenset(needed)
 
 
-def _video_needs(spec: JobSpec) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _video_needs(asked: _Asked) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the encoders that outputs name, and the codecs of the outputs that name none."""
-    if spec.engine is Engine.NOOP:
+    if asked.engine is Engine.NOOP:
         return (), ()
-    usual = (spec.parameters or Parameters()).video
     encoders: list[str] = []
     codecs: list[str] = []
-    for output in spec.outputs or (Output(),):
-        video = next((each for each in (output.video, usual) if _names_one(each)), None)
+    for own, _ in asked.outputs:
+        video = next((each for each in (own, asked.video) if _names_one(each)), None)
         if video is not None and video.encoder is not None:
             encoders.append(video.encoder)
         elif video is not None:
             codecs.append(str(video.codec))
         else:
-            codecs.append(codec_of_scenario(spec.scenario))
+            codecs.append(codec_of_scenario(asked.scenario))
     return tuple(encoders), tuple(codecs)
 
 

@@ -5,7 +5,7 @@ ones behind it, and costs nothing while it waits.
 """
 
 import heapq
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from events.ids import JobId
@@ -20,7 +20,7 @@ wait, and more than this."""
 class Line:
     """The jobs of one need, tenant and weight, as a heap."""
 
-    __slots__ = ("heap", "need", "number", "tenant", "waiting", "weight")
+    __slots__ = ("head", "heap", "need", "number", "tenant", "waiting", "weight")
 
     def __init__(self, number: int, need: Need, rank: Rank) -> None:
         self.number = number
@@ -30,6 +30,8 @@ class Line:
         self.heap: list[Place] = []
         self.waiting = 0
         """How many of the places in the heap are still taken."""
+        self.head: Head | None = None
+        """As `Lineup` last computed it: holds as long as its place is the first one."""
 
     def __lt__(self, other: "Line") -> bool:
         """Order lines by their age, so that places can be compared to the end."""
@@ -45,11 +47,21 @@ class Place(NamedTuple):
     line: Line
 
 
+class Head(NamedTuple):
+    """The first place of a line, as it competes with those of other lines of its tenant."""
+
+    order: float
+    job_no: int
+    number: int
+    """Of the line."""
+    place: Place
+
+
 class ReadyQueue:
     """Priority queues, with removal in constant time."""
 
     def __init__(self) -> None:
-        self._lines: dict[tuple[Need, str, float], Line] = {}
+        self._lines: dict[Need, dict[tuple[str, float], Line]] = {}
         self._places: dict[JobId, Place] = {}
         self._made = 0
         """Lines made so far."""
@@ -65,11 +77,7 @@ class ReadyQueue:
     def add(self, job: JobId, job_no: int, need: Need, rank: Rank) -> None:
         """Let `job` wait where it ranks; equal keys are ordered by `job_no`."""
         self.remove(job)
-        name = (need, rank.tenant, rank.weight)
-        line = self._lines.get(name)
-        if line is None:
-            self._made += 1
-            line = self._lines[name] = Line(self._made, need, rank)
+        line = self._line(need, rank)
         place = self._places[job] = Place(rank.key, job_no, job, line)
         heapq.heappush(line.heap, place)
         line.waiting += 1
@@ -82,7 +90,10 @@ class ReadyQueue:
         line = place.line
         line.waiting -= 1
         if not line.waiting:
-            del self._lines[line.need, line.tenant, line.weight]
+            lines = self._lines[line.need]
+            del lines[line.tenant, line.weight]
+            if not lines:
+                del self._lines[line.need]
         elif len(line.heap) - line.waiting > max(line.waiting, OUTDATED_MAX):
             line.heap = [each for each in line.heap if self._places.get(each.job) is each]
             heapq.heapify(line.heap)
@@ -92,27 +103,20 @@ class ReadyQueue:
         self._lines.clear()
         self._places.clear()
         for job, job_no, need, rank in jobs:
-            name = (need, rank.tenant, rank.weight)
-            line = self._lines.get(name)
-            if line is None:
-                self._made += 1
-                line = self._lines[name] = Line(self._made, need, rank)
+            line = self._line(need, rank)
             place = self._places[job] = Place(rank.key, job_no, job, line)
             line.heap.append(place)
             line.waiting += 1
-        for line in self._lines.values():
+        for line in self.lines():
             heapq.heapify(line.heap)
 
     def lines(self) -> list[Line]:
         """Return the lines in which jobs wait."""
-        return list(self._lines.values())
+        return [line for lines in self._lines.values() for line in lines.values()]
 
     def needs(self) -> dict[Need, list[Line]]:
         """Return the needs of the jobs that wait, each with its lines."""
-        found: dict[Need, list[Line]] = {}
-        for line in self._lines.values():
-            found.setdefault(line.need, []).append(line)
-        return found
+        return {need: list(lines.values()) for need, lines in self._lines.items()}
 
     def place(self, job: JobId) -> Place | None:
         """Return where `job` waits; None: it does not."""
@@ -122,21 +126,38 @@ class ReadyQueue:
         """Iterate over the places of one line, in no order; to be used up before a change."""
         return (place for place in line.heap if self._places.get(place.job) is place)
 
-    def ordered(self, line: Line) -> Generator[Place, None, None]:
-        """Iterate over the places of one line, best first, removing nothing.
-
-        Costs a logarithm of the line a job, so that taking a few of a million is cheap. While one
-        such walk is under way, nothing else may change or walk the line.
-        """
+    def first(self, line: Line) -> Place:
+        """Return the best place of a line in which somebody waits."""
         heap = line.heap
-        taken: list[Place] = []
-        try:
-            while heap:
-                place = heapq.heappop(heap)
-                if self._places.get(place.job) is not place:
-                    continue
-                taken.append(place)
+        while self._places.get(heap[0].job) is not heap[0]:
+            heapq.heappop(heap)
+        return heap[0]
+
+    def ordered(self, line: Line) -> Iterator[Place]:
+        """Iterate over the places of one line, best first, changing nothing.
+
+        Costs a logarithm of how many were taken a job, so that taking a few of a million is cheap.
+        While such a walk is under way, nothing may change the line. Source: selection in a heap
+        from a second one that holds the frontier; Knuth, TAOCP vol. 3, 5.2.3.
+        """
+        heap, places = line.heap, self._places
+        frontier = [(heap[0], 0)] if heap else []
+        while frontier:
+            place, at = frontier[0]
+            below = 2 * at + 1
+            if below < len(heap):
+                heapq.heapreplace(frontier, (heap[below], below))
+                if below + 1 < len(heap):
+                    heapq.heappush(frontier, (heap[below + 1], below + 1))
+            else:
+                heapq.heappop(frontier)
+            if places.get(place.job) is place:
                 yield place
-        finally:
-            for place in taken:
-                heapq.heappush(heap, place)
+
+    def _line(self, need: Need, rank: Rank) -> Line:
+        lines = self._lines.setdefault(need, {})
+        line = lines.get((rank.tenant, rank.weight))
+        if line is None:
+            self._made += 1
+            line = lines[rank.tenant, rank.weight] = Line(self._made, need, rank)
+        return line

@@ -8,7 +8,7 @@ job has asked for so far, so a label of its own for each node makes no kind of i
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from functools import lru_cache
 from typing import NamedTuple
 
 from events.ids import NodeId
@@ -17,6 +17,9 @@ from services.scheduler.state.needs import Need
 
 ABLE_MAX = 10_000
 """Most needs for which the kinds of nodes that can do them are remembered."""
+
+REMAINDERS_MAX = 10_000
+"""Most remainders that are remembered, so as not to be computed again."""
 
 
 class Room(NamedTuple):
@@ -48,38 +51,49 @@ class Remainder(NamedTuple):
         return 1.0 - self.taken_share
 
 
+class _Alike(NamedTuple):
+    """Nodes of one kind of which as much is left."""
+
+    remainder: Remainder
+    nodes: list[NodeId]
+    """In order of their names."""
+
+
 class _Kind:
     """Nodes that can do the same."""
 
     def __init__(self, capabilities: frozenset[str], hardware_only: frozenset[str]) -> None:
         self.capabilities = capabilities
         self.hardware_only = hardware_only
-        self.order: list[Remainder] = []
-        self.nodes: dict[Remainder, list[NodeId]] = {}
+        self.order: list[_Alike] = []
+        """Preferred first."""
+        self._by_remainder: dict[Remainder, _Alike] = {}
 
-    def add(self, node: NodeId, remainder: Remainder) -> None:
-        alike = self.nodes.get(remainder)
+    def add(self, node: NodeId, remainder: Remainder) -> _Alike:
+        alike = self._by_remainder.get(remainder)
         if alike is None:
-            insort(self.order, remainder)
-            self.nodes[remainder] = [node]
+            alike = self._by_remainder[remainder] = _Alike(remainder, [node])
+            insort(self.order, alike)
         else:
-            insort(alike, node)
+            insort(alike.nodes, node)
+        return alike
 
-    def remove(self, node: NodeId, remainder: Remainder) -> None:
-        alike = self.nodes[remainder]
-        del alike[bisect_left(alike, node)]
-        if not alike:
-            del self.nodes[remainder]
-            del self.order[bisect_left(self.order, remainder)]
+    def remove(self, node: NodeId, alike: _Alike) -> None:
+        nodes = alike.nodes
+        if len(nodes) > 1:
+            del nodes[bisect_left(nodes, node)]
+        else:
+            del self._by_remainder[alike.remainder]
+            del self.order[bisect_left(self.order, alike)]
 
-    def fitting(self, asked: Resources, most: int) -> list[tuple[Remainder, "_Kind"]]:
-        """Return the remainders that cover what is asked, preferred first, of `most` nodes."""
-        found: list[tuple[Remainder, _Kind]] = []
+    def fitting(self, asked: Resources, most: int) -> list[_Alike]:
+        """Return those of which enough is left, preferred first, of `most` nodes."""
+        found: list[_Alike] = []
         nodes = 0
-        for remainder in self.order:
-            if covers(remainder.free, asked):
-                found.append((remainder, self))
-                nodes += len(self.nodes[remainder])
+        for alike in self.order:
+            if covers(alike.remainder.free, asked):
+                found.append(alike)
+                nodes += len(alike.nodes)
                 if nodes >= most:
                     break
         return found
@@ -91,7 +105,7 @@ class Rooms:
     def __init__(self) -> None:
         self._rooms: dict[NodeId, Room] = {}
         self._kinds: dict[tuple[frozenset[str], frozenset[str]], _Kind] = {}
-        self._where: dict[NodeId, tuple[_Kind, Remainder]] = {}
+        self._where: dict[NodeId, tuple[_Kind, _Alike]] = {}
         self._met: set[frozenset[str]] = set()
         """The sets of capabilities that nodes have had."""
         self._offered: set[str] = set()
@@ -130,26 +144,38 @@ class Rooms:
 
     def fitting(self, need: Need, most: int) -> list[tuple[NodeId, Remainder]]:
         """Return up to `most` nodes that can take such a job now, preferred first."""
-        found: list[tuple[Remainder, _Kind]] = []
+        found: list[_Alike] = []
         for kind, asked in self._able(need):
             if kind.order:
                 found += kind.fitting(asked, most + len(need.avoid))
-        found.sort(key=_preference)
-        nodes = (
-            (node, remainder)
-            for remainder, kind in found
-            for node in kind.nodes[remainder]
-            if node not in need.avoid
+        if len(found) > 1:
+            found.sort()
+        nodes: list[tuple[NodeId, Remainder]] = []
+        for remainder, alike in found:
+            for node in alike:
+                if node not in need.avoid:
+                    nodes.append((node, remainder))
+                    if len(nodes) == most:
+                        return nodes
+        return nodes
+
+    def any(self, need: Need) -> bool:
+        """Tell whether a node can take such a job now."""
+        if need.avoid:
+            return bool(self.fitting(need, 1))
+        return any(
+            covers(alike.remainder.free, asked)
+            for kind, asked in self._able(need)
+            for alike in kind.order
         )
-        return list(islice(nodes, most))
 
     def count(self, need: Need) -> int:
         """Return how many nodes can take such a job now."""
         found = 0
         for kind, asked in self._able(need):
-            found += sum(
-                len(nodes) for left, nodes in kind.nodes.items() if covers(left.free, asked)
-            )
+            for alike in kind.order:
+                if covers(alike.remainder.free, asked):
+                    found += len(alike.nodes)
         return found - sum(self._takes(node, need) for node in need.avoid)
 
     def ask(self, capabilities: Iterable[str]) -> None:
@@ -162,7 +188,7 @@ class Rooms:
             if not new.isdisjoint(room.capabilities):
                 self._leave(node)
                 self._enter(node, room)
-        self._kinds = {name: kind for name, kind in self._kinds.items() if kind.nodes}
+        self._kinds = {name: kind for name, kind in self._kinds.items() if kind.order}
         self._able_for.clear()
 
     def _able(self, need: Need) -> Sequence[tuple[_Kind, Resources]]:
@@ -192,23 +218,18 @@ class Rooms:
         if kind is None:
             kind = self._kinds[name] = _Kind(*name)
             self._able_for.clear()
-        remainder = _remainder(room)
-        kind.add(node, remainder)
-        self._where[node] = kind, remainder
+        remainder = _remainder(room.gpu, room.size, room.free)
+        self._where[node] = kind, kind.add(node, remainder)
 
     def _leave(self, node: NodeId) -> None:
-        kind, remainder = self._where.pop(node)
-        kind.remove(node, remainder)
+        kind, alike = self._where.pop(node)
+        kind.remove(node, alike)
 
 
-def _preference(found: tuple[Remainder, _Kind]) -> Remainder:
-    return found[0]
-
-
-def _remainder(room: Room) -> Remainder:
-    size, free = room.size, room.free
+@lru_cache(maxsize=REMAINDERS_MAX)
+def _remainder(gpu: bool, size: Resources, free: Resources) -> Remainder:  # noqa: FBT001 - a tuple's
     share = free[0] / size[0] if size[0] > 0 else 0.0
     for at in (1, 2):
         if size[at] != UNCOUNTED and free[at] < size[at]:
             share = min(share, free[at] / size[at])
-    return Remainder(room.gpu, 1.0 - share, -free[0], size, free)
+    return Remainder(gpu, 1.0 - share, -free[0], size, free)

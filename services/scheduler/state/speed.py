@@ -4,7 +4,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from events.ids import NodeId
-from events.media import Output, Video
+from events.media import Video
 from events.spec import JobSpec, video_of_scenario
 from services.scheduler.state.needs import codec_of_scenario
 
@@ -50,14 +50,19 @@ class Speeds:
 
 def kind_of(spec: JobSpec) -> Kind:
     """Return what kind of work a job is."""
-    own = (spec.outputs or (Output(),))[0].video
+    own = spec.outputs[0].video if spec.outputs else None
     usual = None if spec.parameters is None else spec.parameters.video
+    return _kind(spec.scenario, own, usual)
+
+
+@lru_cache(maxsize=1_000)
+def _kind(scenario: str | None, own: Video | None, usual: Video | None) -> Kind:
     wanted = [video for video in (own, usual) if video is not None]
     codec = next(filter(None, map(_codec, wanted)), None)
     height = next((video.height for video in wanted if video.height is not None), None)
     if height is None:
-        height = _height_of_scenario(spec.scenario)
-    return Kind(codec or codec_of_scenario(spec.scenario), _bucket(height))
+        height = _height_of_scenario(scenario)
+    return Kind(codec or codec_of_scenario(scenario), _bucket(height))
 
 
 def _codec(video: Video) -> str | None:
@@ -70,7 +75,6 @@ def _bucket(height: int | None) -> int:
     return next((bound for bound in HEIGHTS if height <= bound), 0)
 
 
-@lru_cache(maxsize=1_000)
 def _height_of_scenario(scenario: str | None) -> int | None:
     """Return the lines a scenario asks for; None where it cannot be told."""
     if scenario is None:

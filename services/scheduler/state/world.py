@@ -9,7 +9,7 @@ of its job, or when its append lost a race.
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from datetime import datetime
 
 from msgspec.structs import replace
@@ -53,6 +53,10 @@ class World:
         self.ready = ReadyQueue()
         self.rooms = Rooms()
         """The nodes that may get work now."""
+        self._sizes: dict[NodeId, Resources] = {}
+        """Of all nodes."""
+        self._offers: dict[NodeId, Room] = {}
+        """What these would have room for if they were empty."""
         self.speeds = Speeds()
         self.turns = Turns(policy.shares)
         self.dependents: dict[JobId, dict[JobId, None]] = {}
@@ -73,6 +77,8 @@ class World:
         """Fold one event of the ledger; what is of no job, node or fleet only counts."""
         self.seq = recorded.seq
         subject = recorded.subject
+        if not subjects.is_token(subject.rpartition(".")[2]):
+            return  # a stranger's: no job or node that could be told anything
         if subjects.is_job(subject):
             self._apply_job(subjects.job_of(subject), recorded)
         elif subjects.is_node(subject):
@@ -130,6 +136,19 @@ class World:
         if reason is None and node in need.avoid and self.elsewhere(need):
             return "avoided"
         return reason
+
+    def alike(self, node_id: NodeId, need: Need) -> Hashable:
+        """Return what `why_not` follows from: it is the same for nodes of which this is equal."""
+        if node_id in need.avoid:
+            return node_id
+        node = self.node(node_id)
+        closed = capacity.closed(node)
+        if closed:
+            return closed
+        if not need.capabilities <= node.capabilities:
+            return need.capabilities - node.capabilities
+        size, alone = self._sizes[node_id], capacity.hardware_only(node.capabilities)
+        return size, alone, self.taken.get(node_id, NOTHING), node.full, node.circuit
 
     def elsewhere(self, need: Need) -> bool:
         """Tell whether a node that lives, and is not to be avoided, could ever run such a job."""
@@ -197,7 +216,7 @@ class World:
         node = self.nodes[node_id] = node_state.evolve(self.node(node_id), recorded)
         if node.status is NodeStatus.REMOVED:
             self.speeds.forget(node_id)
-        self._refresh(node_id)
+        self._offer_anew(node_id)
 
     def _rank_anew(self, policy: Policy) -> None:
         """Rank the waiting jobs by another policy; turns begin anew."""
@@ -266,7 +285,7 @@ class World:
             case Declined() if isinstance(after, Waiting):
                 # nothing more until it reports free room: it knows better
                 self.nodes[before.node] = replace(self.node(before.node), full=True)
-                self._refresh(before.node)
+                self._offer_anew(before.node)
             case _:
                 pass
 
@@ -299,13 +318,24 @@ class World:
         self._refresh(node)
 
     def _refresh(self, node_id: NodeId) -> None:
-        """Bring `rooms` up to date after anything about the node has changed."""
-        node = self.node(node_id)
-        room = None
-        if node.schedulable and not node.full:
-            free = capacity.free(node, self.taken.get(node_id, NOTHING))
-            if free.slots > 0:
-                alone = capacity.hardware_only(node.capabilities)
-                gpu = capacity.has_gpu(node)
-                room = Room(node.capabilities, alone, gpu, capacity.size(node), free)
+        """Bring `rooms` up to date after what is taken of the node has changed."""
+        whole = self._offers.get(node_id)
+        if whole is None:
+            return
+        node = self.nodes[node_id]
+        free = capacity.free(node, self.taken.get(node_id, NOTHING), whole.size)
+        room = Room(*whole[:-1], free) if free.slots > 0 else None
         self.rooms.set(node_id, room)
+
+    def _offer_anew(self, node_id: NodeId) -> None:
+        """Bring `rooms` up to date after anything else about the node has changed."""
+        node = self.node(node_id)
+        size = self._sizes[node_id] = capacity.size(node)
+        if node.schedulable and not node.full:
+            alone = capacity.hardware_only(node.capabilities)
+            gpu = capacity.has_gpu(node)
+            self._offers[node_id] = Room(node.capabilities, alone, gpu, size, size)
+            self._refresh(node_id)
+        else:
+            self._offers.pop(node_id, None)
+            self.rooms.set(node_id, None)

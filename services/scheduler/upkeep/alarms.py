@@ -1,12 +1,25 @@
 """Instants at which something is to be looked at again: one of each job, the earliest first."""
 
 import heapq
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from events.ids import JobId
 
 SLACK_MAX = 1_000
 """Alarms that were set anew or cleared, beyond as many as are set, before they are swept out."""
+
+END_OF_TIME = datetime.max.replace(tzinfo=UTC)
+
+
+def later(since: datetime, seconds: float) -> datetime:
+    """Return the instant so many seconds after another; past the last one there is, the last one.
+
+    Instants and durations come from specifications and facts: any that can be written can come.
+    """
+    try:
+        return since + timedelta(seconds=seconds)
+    except OverflowError:
+        return END_OF_TIME
 
 
 class Alarms:

@@ -4,7 +4,7 @@ What a due attempt is given up for follows from the state alone, so a scheduler 
 started knows it at once. Paused time counts in no time-out.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from events import subjects
 from events.codec import Recorded
@@ -16,7 +16,7 @@ from events.state.node import Node, NodeStatus
 from services.config import SchedulerSettings
 from services.scheduler.deciders.job import GiveUp
 from services.scheduler.state.world import World
-from services.scheduler.upkeep.alarms import Alarms
+from services.scheduler.upkeep.alarms import Alarms, later
 from services.scheduler.upkeep.timers import Draft, decided
 
 GIVEN_UP_A_PASS_MAX = 10_000
@@ -65,7 +65,7 @@ class Deadlines:
         for job in self._alarms.ring(now, GIVEN_UP_A_PASS_MAX):
             if self._loss(job, now) is None:
                 continue
-            self._alarms.set(job, now + timedelta(seconds=AGAIN_S))
+            self._alarms.set(job, later(now, AGAIN_S))
             drafts += self._given_up(job, now)
         return list({draft.job: draft for draft in drafts}.values())
 
@@ -104,12 +104,12 @@ class Deadlines:
 def due_at(state: Held, settings: SchedulerSettings) -> datetime | None:
     """Return when the attempt is to be given up if nothing happens; None: never, or it stands."""
     if state.started_at is None:
-        return state.assigned_at + timedelta(seconds=settings.assign_s)
+        return later(state.assigned_at, settings.assign_s)
     timeout_s = state.terms.spec.timeout_s
     if timeout_s is None or state.paused_at is not None:
         return None
     allowed_s = timeout_s + state.paused_s + settings.timeout_margin_s
-    return state.started_at + timedelta(seconds=allowed_s)
+    return later(state.started_at, allowed_s)
 
 
 def loss(

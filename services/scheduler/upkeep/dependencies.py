@@ -5,7 +5,8 @@ a job that waits for one nobody submits ends after `pending_s`.
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
+from itertools import islice
 
 from events import subjects
 from events.codec import Recorded
@@ -16,11 +17,13 @@ from services.log.persist import persistently
 from services.log.port import EventLog
 from services.scheduler.deciders.job import Orphan, Release
 from services.scheduler.state.world import World
-from services.scheduler.upkeep.alarms import Alarms
+from services.scheduler.upkeep.alarms import Alarms, later
 from services.scheduler.upkeep.timers import Draft, decided
 
-LOOKED_AT_MAX = 100
+LOOKED_AT_MAX = 10_000
 """Most jobs looked at in one pass; the next pass goes on."""
+READ_MAX = 100
+"""Most jobs read from the ledger in one pass, and those that one more job depends on."""
 AGAIN_S = 1.0
 """A job of which a fact is on its way is looked at again after this."""
 SHOWN_MAX = 12
@@ -34,22 +37,33 @@ async def dependency_drafts(world: World, ledger: EventLog, now: datetime) -> li
     that was never submitted is waited for.
     """
     drafts: list[Draft] = []
-    for job in list(world.unblocked)[:LOOKED_AT_MAX]:
+    read = 0
+    for job in list(islice(world.unblocked, LOOKED_AT_MAX)):
+        if read >= READ_MAX:
+            break
         world.unblocked.pop(job, None)
         state = world.job(job)
         if not isinstance(state, Pending):
             continue
-        statuses = [
-            (needed, await _status(world, ledger, needed)) for needed in state.terms.spec.depends_on
-        ]
-        _wait_on(world, job, [needed for needed, status in statuses if status is None])
-        broken = [(needed, status) for needed, status in statuses if status not in _GOOD]
-        if broken:
-            needed, status = broken[0]
-            drafts += decided(world, job, Orphan(dependency=needed, status=str(status)))
-        elif all(status is JobStatus.COMPLETED for _, status in statuses):
-            drafts += decided(world, job, Release(now=now))
+        needed = dict.fromkeys(state.terms.spec.depends_on)
+        read += sum(each not in world.jobs for each in needed)
+        statuses = [(each, await _status(world, ledger, each)) for each in needed]
+        drafts += _followed(world, job, statuses, now)
     return drafts
+
+
+def _followed(
+    world: World, job: JobId, statuses: Sequence[tuple[JobId, JobStatus | None]], now: datetime
+) -> list[Draft]:
+    """Return what follows for a job from what has become of those it depends on."""
+    _wait_on(world, job, [needed for needed, status in statuses if status is None])
+    broken = [(needed, status) for needed, status in statuses if status not in _GOOD]
+    if broken:
+        needed, status = broken[0]
+        return list(decided(world, job, Orphan(dependency=needed, status=str(status))))
+    if all(status is JobStatus.COMPLETED for _, status in statuses):
+        return list(decided(world, job, Release(now=now)))
+    return []
 
 
 def _wait_on(world: World, job: JobId, needed: Sequence[JobId]) -> None:
@@ -90,18 +104,30 @@ class Waits:
             self._fresh.pop(job, None)
             return
         assert isinstance(state, Pending)
+        self._wait(job, state)
+
+    def begin(self) -> None:
+        """Look at all of them anew: whoever looked last may not have ended what it had begun."""
+        for job, state in self._world.jobs.items():
+            if isinstance(state, Pending) and needs(state):
+                self._wait(job, state)
+                self._world.unblocked[job] = None
+
+    def _wait(self, job: JobId, state: Pending) -> None:
         since = max(state.terms.submitted_at, state.not_before or state.terms.submitted_at)
-        self._alarms.set(job, since + timedelta(seconds=self._pending_s))
+        self._alarms.set(job, later(since, self._pending_s))
         self._fresh[job] = None
 
     def circles(self) -> list[Draft]:
         """End the jobs that wait for each other in a circle: none of them could ever begin."""
         drafts: dict[JobId, Draft] = {}
-        for job in list(self._fresh)[:LOOKED_AT_MAX]:
+        clear: set[JobId] = set()
+        for job in list(islice(self._fresh, LOOKED_AT_MAX)):
             if self._world.claimed(job):
                 continue
             del self._fresh[job]
-            circle = [] if job in drafts else circle_through(self._world, job)
+            circle = circle_from(self._world, job, clear)
+            clear.update(circle)  # they end now, and so does what waits for them
             for place, member in enumerate(circle):
                 way = (*circle[place:], *circle[:place], member)
                 for draft in decided(self._world, member, _in_circle(way)):
@@ -111,9 +137,9 @@ class Waits:
     async def overdue(self, ledger: EventLog, now: datetime) -> list[Draft]:
         """End the jobs that have waited long enough for a job that nobody has submitted."""
         drafts: list[Draft] = []
-        for job in self._alarms.ring(now, LOOKED_AT_MAX):
+        for job in self._alarms.ring(now, READ_MAX):
             if self._world.claimed(job):
-                self._alarms.set(job, now + timedelta(seconds=AGAIN_S))
+                self._alarms.set(job, later(now, AGAIN_S))
                 continue
             for needed in needs(self._world.job(job)):
                 if await self._is_unknown(ledger, needed):
@@ -136,31 +162,28 @@ def needs(state: JobState) -> tuple[JobId, ...]:
     return state.terms.spec.depends_on
 
 
-def circle_through(world: World, start: JobId) -> list[JobId]:
-    """Return jobs that wait each for the next, and the last for `start`, the first; none: empty.
+def circle_from(world: World, start: JobId, clear: set[JobId]) -> list[JobId]:
+    """Return jobs that wait each for the next, and the last for the first; none: empty.
 
-    Costs nothing unless somebody waits for `start` already, as it must be to close a circle.
+    The circle is one that `start` leads to. `clear` are jobs known to lead to none, and more are
+    added: so many searches in one set look at each job once. Costs nothing unless somebody waits
+    for `start` already, as it must be to close a circle.
     """
-    if start not in world.dependents:
+    if start not in world.dependents or start in clear:
         return []
-    came_from: dict[JobId, JobId] = {}
-    to_see = [start]
-    while to_see:
-        job = to_see.pop()
-        for needed in needs(world.job(job)):
-            if needed == start:
-                return _way_back(came_from, start, job)
-            if needed not in came_from:
-                came_from[needed] = job
-                to_see.append(needed)
+    way = {start: iter(needs(world.job(start)))}
+    while way:
+        job = next(reversed(way))
+        needed = next(way[job], None)
+        if needed is None:
+            del way[job]
+            clear.add(job)
+        elif needed in way:
+            jobs = list(way)
+            return jobs[jobs.index(needed) :]
+        elif needed not in clear:
+            way[needed] = iter(needs(world.job(needed)))
     return []
-
-
-def _way_back(came_from: dict[JobId, JobId], start: JobId, job: JobId) -> list[JobId]:
-    way = [job]
-    while way[-1] != start:
-        way.append(came_from[way[-1]])
-    return way[::-1]
 
 
 def _in_circle(way: Sequence[JobId]) -> Orphan:

@@ -48,12 +48,13 @@ class Upkeep:
         self._deadlines.apply(recorded)
         self._strays.apply(recorded)
         self._waits.apply(recorded)
-        if type(recorded.fact) is Registered:
+        if type(recorded.fact) is Registered and subjects.is_node(recorded.subject):
             self._liveness.registered(subjects.node_of(recorded.subject))
 
     def begin(self) -> None:
         """Prepare to act: another scheduler may have, up to now."""
         self._strays.begin()
+        self._waits.begin()
         self._liveness.begin()
 
     async def listen(self) -> None:

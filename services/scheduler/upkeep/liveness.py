@@ -43,19 +43,13 @@ _log = structlog.get_logger()
 
 
 class _Round(Struct):
-    """What one look at all nodes has found."""
+    """What one look at the nodes has found."""
 
-    live: int = 0
     quiet: int = 0
     """Of the living, those that are silent for long or without a connection."""
     alarms: dict[NodeId, NodeFact] = field(default_factory=dict[NodeId, NodeFact])
     """Nodes to be suspected or given up."""
     returns: list[NodeId] = field(default_factory=list[NodeId])
-
-    @property
-    def mass(self) -> bool:
-        """Whether too many are quiet to believe it."""
-        return self.quiet >= MASS_NODES_MIN and self.quiet > MASS_PORTION * self.live
 
 
 class Liveness:
@@ -122,7 +116,9 @@ class Liveness:
 
     def _look(self, now_s: float) -> _Round:
         found = _Round()
-        for node_id, node in self._world.nodes.items():
+        quiet_s = self._settings.node_dead_s * QUIET_PORTION
+        for node_id in dict.fromkeys(self._signs.noticed(now_s, quiet_s)):
+            node = self._world.node(node_id)
             if node.status in _ALIVE:
                 self._look_at(node_id, node, now_s, found)
             elif node.status is NodeStatus.LOST and node_id in self._signs.speaking:
@@ -133,7 +129,6 @@ class Liveness:
         silent_s = self._signs.silent_s(node_id, now_s)
         gone_s = self._signs.gone_s(node_id, now_s)
         dead_s = self._settings.node_dead_s
-        found.live += 1
         found.quiet += gone_s is not None or silent_s > dead_s * QUIET_PORTION
         if silent_s > dead_s:
             found.alarms[node_id] = Lost(reason=f"no heartbeat for {silent_s:.1f} s")
@@ -147,7 +142,8 @@ class Liveness:
 
     def _mistrusts(self, found: _Round, now_s: float) -> bool:
         """Tell whether too many alarms came at once, and not long enough ago, to be believed."""
-        if not found.mass:
+        live = self._live() if found.quiet >= MASS_NODES_MIN else 0
+        if not live or found.quiet <= MASS_PORTION * live:
             self._mass_since_s = None
             return False
         if not found.alarms:
@@ -157,10 +153,13 @@ class Liveness:
             _log.error(
                 "nodes.fell_silent_together",
                 silent=found.quiet,
-                of=found.live,
+                of=live,
                 given_up_in_s=self._settings.node_dead_s,
             )
         return now_s - self._mass_since_s <= self._settings.node_dead_s
+
+    def _live(self) -> int:
+        return sum(node.status in _ALIVE for node in self._world.nodes.values())
 
     async def _record(self, ledger: EventLog, facts: Sequence[tuple[NodeId, NodeFact]]) -> None:
         """Append against the versions looked at."""

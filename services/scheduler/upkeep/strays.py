@@ -35,17 +35,16 @@ class Strays:
     def apply(self, recorded: Recorded) -> None:
         """Take note of a fact that the world has folded."""
         fact = recorded.fact
-        if isinstance(fact, AttemptLost):
-            if fact.cause in MAY_STILL_RUN and not recorded.source.startswith(_WORKER):
-                self._remember(fact.node, (subjects.job_of(recorded.subject), fact.attempt))
-        elif isinstance(fact, Signal) and fact.action is Action.CANCEL:
-            node = subjects.node_of(recorded.subject)
-            self._forget(node, (fact.job, fact.attempt))
+        if subjects.is_job(recorded.subject):
+            if isinstance(fact, AttemptLost) and not recorded.source.startswith(_WORKER):
+                self._lost(subjects.job_of(recorded.subject), fact)
         elif subjects.is_node(recorded.subject):
             node = subjects.node_of(recorded.subject)
             gone = self._world.node(node).status in _GONE_FOR_GOOD
             if gone or isinstance(fact, Registered):
                 self._strays.pop(node, None)
+            elif isinstance(fact, Signal) and fact.action is Action.CANCEL:
+                self._forget(node, (fact.job, fact.attempt))
 
     def begin(self) -> None:
         """Take it that nothing is on its way: another scheduler may have been at it."""
@@ -65,9 +64,11 @@ class Strays:
                     entries.append(Entry(pen.write(subjects.node(node), signal)))
         return entries
 
-    def _remember(self, node: NodeId, stray: tuple[JobId, int]) -> None:
-        strays = self._strays.setdefault(node, {})
-        strays[stray] = False
+    def _lost(self, job: JobId, fact: AttemptLost) -> None:
+        if fact.cause not in MAY_STILL_RUN:
+            return
+        strays = self._strays.setdefault(fact.node, {})
+        strays[job, fact.attempt] = False
         if len(strays) > OF_ONE_NODE_MAX:
             del strays[next(iter(strays))]
 

@@ -2,13 +2,14 @@
 
 import errno
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from math import inf
 from pathlib import Path
 from shlex import join
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio import to_thread
 from msgspec import Struct, structs
 
 from events.job import FailureClass
@@ -29,6 +30,7 @@ from services.worker.ffmpeg.inspect import Least, Media, Stream, inspect, mismat
 from services.worker.ffmpeg.plan import Plan, Rendition, UrlSource, plan
 from services.worker.ffmpeg.process import Brake, Ended, Words, run
 from services.worker.ffmpeg.progress import ProgressReader
+from services.worker.guard.threads import Threads
 from services.worker.guard.usage import measure
 from services.worker.port import Broken, Made, Report, Result, Sample, Usage, Work
 
@@ -48,6 +50,11 @@ _NOTHING = Sample(
 )
 
 
+DISCARD_S = 10.0
+"""How long the end of an attempt waits for its files to go; a file system that hangs keeps them,
+and whoever runs the attempt has them removed later."""
+HANGING_MAX = 64
+"""Calls into file systems that may hang; then attempts fail at once."""
 END_S = 0.5
 """With less than this to go, and a tenth of all, what is left is closing the files."""
 
@@ -82,6 +89,7 @@ class FfmpegExecutor:
         self._settings = settings
         self._clock = clock
         self._runs: dict[tuple[JobId, int], _Run] = {}
+        self._threads = Threads(HANGING_MAX)
 
     async def run(self, work: Work, report: Report) -> Result:
         """Run one attempt to its end; see `services.worker.port.Executor`.
@@ -122,7 +130,7 @@ class FfmpegExecutor:
         except OSError as error:  # TimeoutError is one
             result = Broken(failure=_failure_of(error), message=f"{type(error).__name__}: {error}")
         except BaseException:
-            with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(DISCARD_S, shield=True):
                 await self.discard(work)
             raise
         if isinstance(result, Made):
@@ -138,15 +146,19 @@ class FfmpegExecutor:
         names = {file.path for file in made.files}
         for rendition in plan(work.spec, work.job).renditions:
             if rendition.path in names:
-                await to_thread.run_sync(paths.promote, self._place(work, rendition))
+                await self._threads.run(partial(self._promote, work, rendition))
 
     async def discard(self, work: Work) -> None:
         """Remove whatever files the attempt has left; doing it again does nothing."""
-        try:
-            places = self._places(work, plan(work.spec, work.job))
-        except Unusable:
-            return  # then nothing was ever written
-        await to_thread.run_sync(paths.discard, places)
+        with suppress(Unusable):  # then nothing was ever written
+            planned = plan(work.spec, work.job)
+            await self._threads.run(partial(self._discard, work, planned))
+
+    def _promote(self, work: Work, rendition: Rendition) -> None:
+        paths.promote(self._place(work, rendition))
+
+    def _discard(self, work: Work, planned: Plan) -> None:
+        paths.discard(self._places(work, planned))
 
     def _place(self, work: Work, rendition: Rendition) -> paths.Place:
         root = self._settings.output_root
@@ -202,7 +214,7 @@ class FfmpegExecutor:
 
     async def _targets(self, work: Work, planned: Plan) -> list[Target]:
         """Choose encoders and make room for the outputs; raises Unusable, OSError."""
-        places = await to_thread.run_sync(self._places, work, planned)
+        places = await self._threads.run(partial(self._places, work, planned))
         encoders = self._settings.encoders
         targets = [
             Target(
@@ -212,7 +224,8 @@ class FfmpegExecutor:
             )
             for one, place in zip(planned.renditions, places, strict=True)
         ]
-        await to_thread.run_sync(paths.prepare, self._settings.output_root, places)
+        root = self._settings.output_root
+        await self._threads.run(partial(paths.prepare, root, places))
         return targets
 
     async def _open(self, planned: Plan) -> tuple[str, Media | Verdict]:
@@ -224,7 +237,7 @@ class FfmpegExecutor:
             opened, guarded = source.url, guarded_url()
         else:
             root = self._settings.media_root
-            path = await to_thread.run_sync(paths.find_input, root, source.path)
+            path = await self._threads.run(partial(paths.find_input, root, source.path))
             opened, guarded = file_url(path), guarded_file()
         media = await inspect(self._settings.ffmpeg, guarded, opened)
         if isinstance(media, Media) and media.first("video") is None:
@@ -241,7 +254,7 @@ class FfmpegExecutor:
             verdict = mismatch(target.rendition, made, least)
             if verdict is not None or isinstance(made, Verdict):
                 return (), verdict
-            size_bytes = await to_thread.run_sync(paths.seal, target.path)
+            size_bytes = await self._threads.run(partial(paths.seal, target.path))
             files.append(
                 MadeFile(
                     path=target.rendition.path,

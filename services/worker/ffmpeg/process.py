@@ -25,7 +25,7 @@ from functools import cache
 from typing import IO, cast
 
 import anyio
-from anyio import lowlevel, to_thread
+from anyio import lowlevel
 from msgspec import Struct
 
 from services.clock import Clock
@@ -44,7 +44,8 @@ KILL_S = 10.0
 """How long the kernel has to end a killed process; more is a hung device."""
 SIGNAL_GAP_S = 0.01
 """Between two signals; equal ones that are both pending would count as one."""
-WAIT_THREADS_MAX = 4_096
+ENDED_POLL_S = 0.02
+"""Between two looks whether a process has ended, where the kernel cannot tell when it does."""
 QUIET: Mapping[str, str] = {"SVT_LOG": "1"}
 """Environment for every run: SVT-AV1 prints its settings past ffmpeg's log level otherwise."""
 _LAUNCHER = (
@@ -282,26 +283,33 @@ async def _pump(handle: int, feed: Feed) -> None:
 
 async def _ended(pid: int) -> None:
     """Wait until the child has ended, without reaping it."""
-    if hasattr(os, "pidfd_open"):
-        handle = os.pidfd_open(pid)
-        try:
-            await anyio.wait_readable(handle)
-        finally:
-            os.close(handle)
+    handle = _pidfd(pid)
+    if handle is None:
+        while not _has_ended(pid):  # noqa: ASYNC110 - nothing tells of it
+            await anyio.sleep(ENDED_POLL_S)
         return
-    await to_thread.run_sync(
-        os.waitid,
-        os.P_PID,
-        pid,
-        os.WEXITED | os.WNOWAIT,
-        abandon_on_cancel=True,
-        limiter=_wait_threads(),
-    )
+    try:
+        await anyio.wait_readable(handle)
+    finally:
+        os.close(handle)
 
 
-@cache
-def _wait_threads() -> anyio.CapacityLimiter:
-    return anyio.CapacityLimiter(WAIT_THREADS_MAX)
+def _has_ended(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+
+
+def _pidfd(pid: int) -> int | None:
+    """Return a descriptor that tells the end of a child; None: there is none to be had.
+
+    So it is on other systems, and when this process has as many files open as it may: a child
+    that runs must be ended all the same.
+    """
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
 
 
 async def _end(child: subprocess.Popen[bytes], grace_s: float) -> None:

@@ -15,6 +15,8 @@ LINE_BYTES_MAX = 1024
 """A longer line is no progress; it is skipped."""
 KEYS_MAX = 256
 """Keys of one block; ffmpeg writes about 12 and one for each stream."""
+COUNT_MAX = 2**53
+"""A larger number is damage; what reads the log holds no more than 64 bits."""
 
 
 class ProgressReader:
@@ -95,4 +97,4 @@ def _number(text: str | None, unit: str = "") -> float | None:
 
 def _count(text: str | None) -> int | None:
     number = _number(text)
-    return None if number is None or number < 0 else int(number)
+    return None if number is None or not 0 <= number <= COUNT_MAX else int(number)

@@ -8,6 +8,9 @@ from events.ids import NodeId
 from events.job import AttemptFailed, AttemptLost, Completed, FailureClass, LossCause
 from services.worker.port import Broken, Made, Result, Work
 
+MESSAGE_CHARS_MAX = 2_000
+"""Of an error's words; more would only fill the log."""
+
 
 class Lost(Struct, frozen=True):
     """The attempt made no progress, or ran out of time: it is given up."""
@@ -39,7 +42,7 @@ def fact_of(
                 node=node,
                 attempt=number,
                 failure=end.failure,
-                message=end.message,
+                message=_storable(end.message),
                 exit_status=end.exit_status,
                 stats=end.stats,
             )
@@ -49,3 +52,8 @@ def fact_of(
             return AttemptFailed(node=node, attempt=number, failure=failure, message=message)
         case _:
             assert_never(end)
+
+
+def _storable(message: str) -> str:
+    """Return a message that the log takes: names of files may hold bytes that are no text."""
+    return message[:MESSAGE_CHARS_MAX].encode("utf-8", "replace").decode()

@@ -5,17 +5,17 @@
 # pyright: reportUnknownArgumentType=false
 
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
-import anyio
 import psutil
-from anyio import to_thread
 
+from services.worker.guard.threads import Threads
 from services.worker.port import Usage
 
-THREADS_MAX = 32
-"""Threads that measure; some may hang with the file system they look at."""
+HANGING_MAX = 32
+"""Looks that may hang with the file system they look at; then files are left out, and processes
+still measured."""
 
 
 async def measure(pid: int | None, files: Sequence[Path]) -> Usage:
@@ -23,14 +23,20 @@ async def measure(pid: int | None, files: Sequence[Path]) -> Usage:
 
     Cancelling leaves a thread behind that still waits for the kernel.
     """
-    return await to_thread.run_sync(
-        _measure, pid, tuple(files), abandon_on_cancel=True, limiter=_threads()
-    )
+    threads, looked_at = _threads(), tuple(files)
+    if threads.exhausted:
+        threads, looked_at = _threads_without_files(), ()
+    return await threads.run(partial(_measure, pid, looked_at))
 
 
 @cache
-def _threads() -> anyio.CapacityLimiter:
-    return anyio.CapacityLimiter(THREADS_MAX)
+def _threads() -> Threads:
+    return Threads(HANGING_MAX)
+
+
+@cache
+def _threads_without_files() -> Threads:
+    return Threads(HANGING_MAX)
 
 
 def _measure(pid: int | None, files: Sequence[Path]) -> Usage:

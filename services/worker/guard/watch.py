@@ -64,7 +64,8 @@ class Watch:
 
     def excuse(self, late_s: float) -> None:
         """Leave out a time in which the worker itself could not listen; it is no stall."""
-        self._alive_s += late_s
+        if self._paused_at_s is None:
+            self._alive_s += late_s
 
     def expects(self, length_s: float | None) -> None:
         """Set the time-out by the length of what is made, unless the job has its own."""

@@ -57,7 +57,6 @@ class Output:
         """Wait until all that was put is in the log or on disk."""
         target = self._put
         while self._done < target:
-            self._settled = anyio.Event()
             await self._settled.wait()
 
     async def run(self) -> None:
@@ -89,6 +88,7 @@ class Output:
         self._in_hand = []
         self._done += len(taken)
         self._settled.set()
+        self._settled = anyio.Event()
 
     async def _send_spooled(self) -> None:
         """Send the first that wait on disk; while the log is away, look again after a while."""

@@ -85,6 +85,8 @@ class Spool:
             self._trim()
         except sqlite3.Error as error:
             _log.exception("spool.lost", chunks=len(rows), error=str(error))
+            if self.empty:
+                self._unlink()  # whatever is wrong with the file, nobody needs it
 
     def head(self) -> Head:
         """Return the first that wait, after a marker for each attempt that has lost some."""
@@ -112,8 +114,13 @@ class Spool:
     def _opened(self) -> sqlite3.Connection:
         if self._database is None:
             # one call at a time, but not always in the same thread
-            self._database = sqlite3.connect(self._path, check_same_thread=False)
-            self._database.executescript(_SCHEMA)
+            database = sqlite3.connect(self._path, check_same_thread=False)
+            try:
+                database.executescript(_SCHEMA)
+            except sqlite3.Error:
+                database.close()
+                raise
+            self._database = database
         return self._database
 
     def _recover(self) -> None:
@@ -133,8 +140,11 @@ class Spool:
 
     def _unlink(self) -> None:
         self.close()
-        for suffix in ("", "-wal", "-shm"):
-            self._path.with_name(SPOOL_FILE + suffix).unlink(missing_ok=True)
+        try:
+            for suffix in ("", "-wal", "-shm"):
+                self._path.with_name(SPOOL_FILE + suffix).unlink(missing_ok=True)
+        except OSError as error:
+            _log.exception("spool.not_removed", path=str(self._path), error=str(error))
 
     def _head(self) -> Head:
         with closing(self._opened().cursor()) as cursor:

@@ -15,9 +15,10 @@ from events.media import Parameters, TestSource, Video, VideoCodec
 from events.node import Action
 from events.spec import Engine, JobSpec, ResourceLimits
 from services.worker.guard.guard import LOOK_S
+from services.worker.port import Executor
 from tests.acceptance.ffmpeg.encoding import FAST, LONG, SMALL, WAIT_S, Bench, children, work
 from tests.acceptance.waiting import until
-from tests.fakes import FakeExecutor, machine, make_at_once
+from tests.fakes import FakeExecutor, make_at_once
 from tests.sites import Site
 
 pytestmark = [pytest.mark.anyio, pytest.mark.acceptance]
@@ -39,7 +40,9 @@ class Yard(Site):
         super().__init__(folder, FakeExecutor(make_at_once))
         self.bench = bench
         self.settings = structs.replace(self.settings, drain_s=0.1, **settings)
-        self.offers = machine({Engine.FFMPEG: bench.executor})
+
+    def executors(self) -> dict[Engine, Executor]:
+        return {Engine.FFMPEG: self.bench.executor}
 
 
 @asynccontextmanager

@@ -4,6 +4,8 @@
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownVariableType=false
 
+import errno
+import os
 import sys
 from pathlib import Path
 
@@ -77,7 +79,15 @@ async def test_what_a_process_starts_ends_with_it_and_its_cpu_time_is_its_own() 
     await gone(int(heard))
 
 
-async def test_a_process_that_ignores_everything_is_killed() -> None:
+@pytest.mark.parametrize("descriptors", [True, False])
+async def test_a_process_that_ignores_everything_is_killed(
+    monkeypatch: pytest.MonkeyPatch, *, descriptors: bool
+) -> None:
+    def none_left(_: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    if not descriptors:
+        monkeypatch.setattr(os, "pidfd_open", none_left, raising=False)
     begun = anyio.Event()
     script = "trap '' TERM INT HUP; echo begun; while :; do sleep 600; done"
 

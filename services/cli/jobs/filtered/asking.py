@@ -13,6 +13,7 @@ from events.ids import JobId
 from events.requests import Problem, Reply
 from services.cli.invocation import Exit
 from services.cli.jobs.bulk import Bar
+from services.cli.jobs.filtered.verbs import Verb, come_to
 from services.cli.output import show_json, show_table
 from services.errors import LogUnavailable, UnreadableAnswer
 from tui import present
@@ -28,12 +29,8 @@ MOVED_ON = "job_ended"
 AskOne: TypeAlias = Callable[[JobId], Awaitable[Reply]]
 
 
-async def ask_all(jobs: Sequence[JobId], ask: AskOne, *, as_json: bool, chosen: bool) -> "Tally":
-    """Ask the same of each job and show the answers; one that is refused keeps back no other.
-
-    `chosen`: a filter chose them, so that one which has ended since is as good as done.
-    """
-    tally = Tally(as_json=as_json, chosen=chosen)
+async def ask_all(jobs: Sequence[JobId], ask: AskOne, tally: "Tally") -> None:
+    """Ask the same of each job and count the answers; one that is refused keeps back no other."""
     with ExitStack() as stack:
         if sys.stderr.isatty():
             tally.advance = stack.enter_context(Bar(len(jobs)))
@@ -41,9 +38,7 @@ async def ask_all(jobs: Sequence[JobId], ask: AskOne, *, as_json: bool, chosen: 
         async with anyio.create_task_group() as tasks:
             for _ in range(min(IN_FLIGHT_MAX, len(jobs))):
                 tasks.start_soon(_ask_in_turn, waiting, ask, tally)
-    if not as_json:
-        tally.show()
-    return tally
+    tally.show()
 
 
 async def _ask_in_turn(waiting: Iterator[JobId], ask: AskOne, tally: "Tally") -> None:
@@ -62,7 +57,9 @@ async def _ask_in_turn(waiting: Iterator[JobId], ask: AskOne, tally: "Tally") ->
 class Tally:
     """Counts the answers to one request about many jobs."""
 
-    def __init__(self, *, as_json: bool, chosen: bool) -> None:
+    def __init__(self, verb: Verb, *, as_json: bool, chosen: bool) -> None:
+        """`chosen`: a filter chose them, so that one which has ended since is as good as done."""
+        self._verb = verb
         self._as_json = as_json
         self._chosen = chosen
         self._done: Counter[str] = Counter()
@@ -93,8 +90,13 @@ class Tally:
         return Exit.OK
 
     def show(self) -> None:
-        """Print how many jobs had which answer."""
-        rows = [(present.count(n), "done", f"now {word}") for word, n in self._done.most_common()]
+        """Print how many jobs had which answer, unless each was printed for programs."""
+        if self._as_json:
+            return
+        rows = [
+            (present.count(number), "done", f"now {come_to(self._verb, word)}")
+            for word, number in self._done.most_common()
+        ]
         for (code, message), number in self._refused.most_common():
             word = code.replace("_", " ") if code in {"unanswered", "not_asked"} else "refused"
             rows.append((present.count(number), word, message))

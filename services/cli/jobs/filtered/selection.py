@@ -13,7 +13,7 @@ from projections.read import JobFilter
 from services.cli.invocation import Exit, Fleet, Invocation
 from services.cli.jobs.arguments import job_id as checked
 from services.cli.jobs.bulk import FOLLOWED_MAX
-from services.cli.jobs.filtered.asking import AskOne, ask_all, confirmed
+from services.cli.jobs.filtered.asking import AskOne, Tally, ask_all, confirmed
 from services.cli.jobs.filtered.options import filter_options, take_filter
 from services.cli.jobs.filtered.targets import (
     TARGETS_MAX,
@@ -23,7 +23,7 @@ from services.cli.jobs.filtered.targets import (
     show_dry,
     show_targets,
 )
-from services.cli.jobs.filtered.verbs import Verb
+from services.cli.jobs.filtered.verbs import Verb, come_to
 from services.cli.jobs.watch import watch_to_end
 from services.cli.output import complain, show_json
 from services.client import Client
@@ -159,7 +159,7 @@ async def _ask_named(
         if as_json:
             show_json(reply)
         elif reply.error is None:
-            click.echo(f"{job}  {reply.status}")
+            click.echo(f"{job}  {come_to(order.verb, reply.status)}")
         else:
             named = f"{job}: " if len(jobs) > 1 else ""
             complain(f"refused: {named}{reply.error.message}")
@@ -172,7 +172,8 @@ async def _ask_named(
 async def _ask_many(
     fleet: Fleet, jobs: Sequence[JobId], order: Order, *, chosen: bool, as_json: bool
 ) -> Exit:
-    tally = await ask_all(jobs, order.ask(fleet.client), as_json=as_json, chosen=chosen)
+    tally = Tally(order.verb, as_json=as_json, chosen=chosen)
+    await ask_all(jobs, order.ask(fleet.client), tally)
     if order.follow and tally.carried_out:
         await watch_to_end(fleet, tally.carried_out[:FOLLOWED_MAX], as_json=as_json)
     return tally.exit

@@ -10,7 +10,7 @@ from msgspec import Struct
 from events.state.job import RETRIABLE, TERMINAL, JobStatus
 
 GOING = frozenset(JobStatus) - TERMINAL
-HAS_ENDED = "has ended"
+ON_A_NODE = frozenset({JobStatus.ASSIGNED, JobStatus.PROCESSING, JobStatus.PAUSED})
 
 
 class Verb(Struct, frozen=True, kw_only=True):
@@ -23,6 +23,8 @@ class Verb(Struct, frozen=True, kw_only=True):
     """Jobs in these states are not refused; what is so already stays as it is."""
     needs: str
     """What a job must be, for those that are refused."""
+    goal: JobStatus | None = None
+    """Where a job gets by it that a node has, once the node has done it; None: it is not asked."""
 
 
 CANCEL = Verb(
@@ -30,18 +32,21 @@ CANCEL = Verb(
     usual=GOING,
     taken=GOING | {JobStatus.CANCELED},
     needs="only a job that has not ended can be canceled",
+    goal=JobStatus.CANCELED,
 )
 PAUSE = Verb(
     name="pause",
     usual=frozenset({JobStatus.PROCESSING}),
     taken=frozenset({JobStatus.PROCESSING, JobStatus.PAUSED}),
     needs="only a running job can be paused",
+    goal=JobStatus.PAUSED,
 )
 RESUME = Verb(
     name="resume",
     usual=frozenset({JobStatus.PAUSED}),
     taken=frozenset({JobStatus.PROCESSING, JobStatus.PAUSED}),
     needs="only a paused job can be resumed",
+    goal=JobStatus.PROCESSING,
 )
 RETRY = Verb(
     name="retry",
@@ -64,6 +69,13 @@ def meant(verb: Verb, states: tuple[str, ...]) -> tuple[str, ...]:
     """Return which states the jobs are in that will be asked; `states` are the filter's, if any."""
     wanted = verb.taken & {JobStatus(word) for word in states} if states else verb.usual
     return tuple(word.value for word in JobStatus if word in wanted)
+
+
+def come_to(verb: Verb, status: str) -> str:
+    """Return what it comes to for a job that took it and is still in this state."""
+    if verb.goal is None or status == verb.goal or status not in ON_A_NODE:
+        return status
+    return f"{status}; its node is told to {verb.name} it"
 
 
 def left_out(verb: Verb, status: str) -> str:
