@@ -25,6 +25,7 @@ CLOCK = "services/clock.py"
 KEEPERS = {
     "services/supervise.py": "a child that crashes is started again",
     "services/contain.py": "one part that fails must not end its siblings",
+    "services/worker/guard/threads.py": "what a thread raises is raised where it is waited for",
     "services/bus/answering.py": "a handler that fails answers with an error",
     "services/cli/main.py": "the last resort: words for people instead of a traceback",
 }

@@ -11,7 +11,6 @@ from events import subjects
 from events.ids import JobId
 from events.job import Assigned, Completed, Failed, FailureClass, Promoted, RetryScheduled, Started
 from events.requests import Explanation
-from events.spec import Engine
 from services.bus.port import Request
 from services.cli.look.past import Point
 from services.cli.look.replay import fold_up_to
@@ -21,7 +20,7 @@ from services.scheduler.explaining.gather import gather
 from services.scheduler.state.ranking import initial_policy
 from services.scheduler.state.world import World
 from services.worker.port import Broken, Report, Result, Work
-from tests.fakes import FakeExecutor, LoopClock, machine
+from tests.fakes import FakeExecutor, LoopClock
 from tests.sim.test_stories import SETTINGS, Stage
 
 pytestmark = pytest.mark.anyio
@@ -78,7 +77,7 @@ async def test_a_back_off_and_a_failure_are_explained(tmp_path: Path) -> None:
         return Broken(failure=FailureClass.TRANSIENT, message="connection reset by peer")
 
     stage = Stage(tmp_path, takes_s=1)
-    stage.site.offers = machine(dict.fromkeys(Engine, FakeExecutor(breaks)))
+    stage.site.executor = FakeExecutor(breaks)
     async with stage.site.worker(), stage.scheduler():
         await stage.submit("a")
         await stage.site.until("a", RetryScheduled)

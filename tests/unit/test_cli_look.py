@@ -262,6 +262,7 @@ def test_a_narrow_terminal_gets_fewer_columns_and_a_wide_one_all() -> None:
     assert narrow == (["job", ">size", ""], [["j" * 10, 12345, "w" * 60]])
     assert least == (["job", ""], [["j" * 10, "w" * 60]])
 
+
 class TestRows:
     def test_a_table_fits_where_every_column_has_its_place(self) -> None:
         rows = [["film", "completed"], ["trailer", "queued"]]
@@ -281,7 +282,12 @@ class TestRows:
     ) -> None:
         printed = io.StringIO()
         narrow = Console(file=printed, width=14, force_terminal=True, color_system=None)
-        monkeypatch.setattr(output, "console", lambda **_: narrow)
+
+        def console(*, stderr: bool = False) -> Console:
+            assert not stderr
+            return narrow
+
+        monkeypatch.setattr(output, "console", console)
         output.show_rows(("job", "state", "node"), [["film", "completed", "vm-1"]])
         lines = [line.rstrip() for line in printed.getvalue().splitlines()]
         assert lines == ["job    film", "state  complet", "       ed", "node   vm-1"]

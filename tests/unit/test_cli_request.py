@@ -1,4 +1,5 @@
 import math
+from datetime import UTC, datetime
 
 import pytest
 
@@ -90,6 +91,16 @@ def test_every_option_lands_in_its_field() -> None:
     )
 
 
+def test_what_a_job_waits_for_and_when_it_is_due_are_options() -> None:
+    assert job(
+        depends_on=("a", "b"), not_before="2026-01-31T12:00:00Z", deadline="2026-01-31T13:00:00Z"
+    ) == SubmitJob(
+        depends_on=(JobId("a"), JobId("b")),
+        not_before=datetime(2026, 1, 31, 12, tzinfo=UTC),
+        deadline=datetime(2026, 1, 31, 13, tzinfo=UTC),
+    )
+
+
 def test_a_test_source_is_given_as_json() -> None:
     assert job(input='{"duration_s": 4}').input == TestSource(duration_s=4.0)
 
@@ -154,6 +165,9 @@ def test_a_refusal_speaks_of_the_option(options: dict[str, object], words: str) 
         ({"timeout": 0.0}, "--timeout: "),
         ({"attempts_max": 0}, "--attempts-max: "),
         ({"tenant": "a b"}, "--tenant: "),
+        ({"depends_on": ("a b",)}, "--depends-on: "),
+        ({"not_before": "noon"}, "--not-before: "),
+        ({"deadline": "noon"}, "--deadline: "),
     ],
 )
 def test_a_refusal_of_a_field_names_its_option(options: dict[str, object], option: str) -> None:

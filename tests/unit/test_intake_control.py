@@ -4,8 +4,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 
 import pytest
+from msgspec.structs import replace
 
 from events import subjects
+from events.ids import NodeId
 from events.job import (
     Paused,
     PauseRequested,
@@ -13,12 +15,14 @@ from events.job import (
     ResumeRequested,
     Retried,
 )
+from events.node import Registered
 from events.requests import Reply
 from events.spec import Priority, Queue
 from events.subjects import Subject
 from services.bus.port import Command, Request
 from services.clock import Pen
 from services.errors import Conflict
+from services.log.entity import load_node
 from services.log.memory import MemoryLog
 from services.log.port import Batch, Entry, Outcome
 from services.scheduler.control.intake import Intake
@@ -141,6 +145,22 @@ class TestOnce:
             await desk.intake.endpoints()[subjects.API_RETRY](named)
         kinds = [kind for _, kind in await desk.types()]
         assert kinds.count("job.retried.v1") == 1
+
+    async def test_a_cordon_that_comes_again_does_not_undo_what_came_after(self) -> None:
+        desk = Desk()
+        node = subjects.node(NodeId("n1"))
+        pen = Pen("test", LoopClock())
+        await desk.ledger.append([Entry(pen.write(node, Registered(epoch=1, slots=1)))])
+        for subject in (subjects.COMMAND_CORDON, subjects.COMMAND_UNCORDON):
+            await desk.inbox.put(subject, raw({"node_id": "n1"}))
+        cordon, uncordon = [each async for each in first_batch(desk)]
+        await desk.intake.work_through(Twice(cordon, uncordon))
+        assert len(await desk.events()) == 3
+        now = await load_node(desk.ledger, NodeId("n1"))
+        later = Intake(desk.ledger, Pen("later", LoopClock()), str, known=lambda _: now)
+        again = replace(cordon, request=replace(cordon.request, again=True))
+        await later.work_through(Twice(again))
+        assert len(await desk.events()) == 3
 
     async def test_a_policy_that_comes_again_does_not_undo_a_later_one(self) -> None:
         desk = Desk()

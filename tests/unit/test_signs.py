@@ -135,9 +135,10 @@ class TestNoticed:
 
     def test_the_silent_are_noticed_the_longest_silent_first(self) -> None:
         signs = Signs()
-        for node, at_s in (("n1", 1.0), ("n2", 2.0), ("n3", 9.0)):
-            signs.registered(NodeId(node), at_s)
+        signs.registered(N1, 1.0)
+        signs.registered(NodeId("n2"), 2.0)
         signs.beat(N1, 3.0)
+        signs.registered(NodeId("n3"), 9.0)
         signs.speaking.clear()
         assert list(signs.noticed(10.0, 5.0)) == ["n2", "n1"]
         assert list(signs.noticed(10.0, 8.0)) == []

@@ -10,6 +10,7 @@ from events.job import Assigned, CancelRequested, Completed, Paused, PauseReques
 from events.media import Output
 from events.node import Assignment, Assignments, Signal
 from events.spec import JobSpec
+from events.state.job import JobState
 from services.clock import Pen
 from services.log.memory import MemoryLog
 from services.scheduler import telling
@@ -117,9 +118,12 @@ class TestRepeating:
         voice.give("late")
         looks: list[JobId] = []
         job = voice.story.world.job
-        monkeypatch.setattr(
-            voice.story.world, "job", lambda name: (looks.append(name), job(name))[1]
-        )
+
+        def look(name: JobId) -> JobState:
+            looks.append(name)
+            return job(name)
+
+        monkeypatch.setattr(voice.story.world, "job", look)
         assert [await voice.after(s) for s in (1.0, 60.0)] == [[], ["run late"]]
         assert looks == ["late"]
 

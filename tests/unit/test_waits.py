@@ -10,7 +10,7 @@ from events.job import Canceled, Failed, FailureClass, JobFact, Queued, QueuedAf
 from services.clock import Pen
 from services.log.memory import MemoryLog
 from services.log.port import Entry
-from services.scheduler.upkeep.dependencies import Waits
+from services.scheduler.upkeep.dependencies import Waits, circle_from
 from tests.fakes import LoopClock
 from tests.vocabulary import T0, instant
 from tests.worlds import Told, noop
@@ -96,6 +96,23 @@ class TestCircles:
         expected = failed("j01", f"waiting for this job itself: {shown} -> ... -> j00")
         assert found["j00"] == expected
 
+    async def test_what_only_leads_to_a_circle_is_not_part_of_it(self) -> None:
+        told = Waiting()
+        told.depend("outside", "tail")
+        told.depend("tail", "a")
+        told.depend("a", "b")
+        told.depend("b", "a")
+        assert sorted(dict(told.circles())) == ["a", "b"]
+
+    async def test_a_long_chain_is_searched_once(self) -> None:
+        told = Waiting()
+        for number in range(3_000):
+            told.depend(f"j{number}", f"j{number + 1}")
+        clear: set[JobId] = set()
+        found = [circle_from(told.world, JobId(f"j{at}"), clear) for at in (1, 2, 2_999)]
+        assert found == [[], [], []]
+        assert len(clear) == 3_000  # all behind j1, seen at the first search
+
     async def test_one_whose_fact_is_on_its_way_is_looked_at_later(self) -> None:
         told = Waiting()
         told.depend("a", "a")
@@ -132,6 +149,21 @@ class TestNobodySubmitsIt:
         told.depend("a", "ghost", not_before=instant(1000))
         assert await told.overdue(1000 + PENDING_S - 1) == []
         assert [job for job, _ in await told.overdue(1000 + PENDING_S)] == ["a"]
+
+    async def test_a_start_time_at_the_end_of_time_is_waited_for(self) -> None:
+        told = Waiting()
+        told.depend("a", "ghost", not_before="9999-12-31T23:59:59.999999Z")
+        assert await told.overdue(1e9) == []
+
+    async def test_a_scheduler_that_begins_looks_at_all_anew(self) -> None:
+        told = Waiting()
+        told.depend("a", "ghost")
+        assert len(await told.overdue(PENDING_S)) == 1
+        assert await told.overdue(PENDING_S) == []
+        told.world.unblocked.clear()
+        told.waits.begin()
+        assert list(told.world.unblocked) == ["a"]
+        assert len(await told.overdue(PENDING_S)) == 1
 
     async def test_one_that_waits_no_more_is_left_alone(self) -> None:
         told = Waiting()

@@ -1,12 +1,10 @@
 """What becomes of attempts in a worker: one run each, in its slots, and told as it ended."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import anyio
 import pytest
 import trio.testing
-from msgspec.structs import replace
 
 from events.ids import JobId, NodeId
 from events.job import (
@@ -120,56 +118,6 @@ class TestRun:
         assert isinstance(event.fact, AttemptFailed)
         assert event.fact.failure is FailureClass.INFRASTRUCTURE
         assert site.executor.begun == []
-
-    async def test_a_journal_that_cannot_forget_ends_no_worker(
-        self, site: Site, gates: Gates
-    ) -> None:
-        attempts = site.settings.work_dir / "attempts"
-        async with site.worker():
-            await site.give("a")
-            await gates.begun("a")
-            for entry in attempts.iterdir():
-                entry.unlink()
-            attempts.rmdir()
-            attempts.touch()  # what is below it can neither be looked for nor removed
-            gates.end("a", MADE)
-            await site.until("a", Promoted)
-            await site.give("b", spec=NOOP)
-            await gates.begun("b")
-            gates.end("b", Made())
-            await site.until("b", Completed)
-
-    async def test_a_disk_that_hangs_keeps_no_end_from_being_told(
-        self, site: Site, gates: Gates
-    ) -> None:
-        held: list[str] = []
-
-        async def aside(call: Callable[[], None]) -> None:
-            if held:
-                await anyio.sleep_forever()
-            call()
-
-        site.offers = replace(site.offers, aside=aside)
-        async with site.worker():
-            await site.give("a")
-            await gates.begun("a")
-            held.append("from now on")
-            gates.end("a", MADE)
-            await site.until("a", Promoted)
-        assert await site.story("a") == ["started", "completed", "promoted"]
-
-    async def test_an_attempt_that_hangs_before_it_runs_can_be_canceled(self, site: Site) -> None:
-        async def aside(call: Callable[[], None]) -> None:
-            del call
-            await anyio.sleep_forever()
-
-        site.offers = replace(site.offers, aside=aside)
-        async with site.worker():
-            await site.give("a")
-            await site.until("a", Started)
-            await site.job("a", CancelRequested(by="ann"))
-            await site.signal_cancel("a")
-            await site.until("a", Canceled)
 
     async def test_words_that_are_no_text_are_told_all_the_same(
         self, site: Site, gates: Gates

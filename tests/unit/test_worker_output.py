@@ -225,6 +225,7 @@ async def test_an_attempt_that_said_nothing_ends_without_waiting_for_others(desk
         await passing(0.05)
         with anyio.fail_after(telling.LAST_WORDS_S / 2):
             await desk.teller.hush(desk.teller.voice(JobId("b"), 1))
+        assert await desk.lines("a") == []
 
 
 async def test_lines_with_bytes_that_are_no_text_are_sent_all_the_same(desk: Desk) -> None:

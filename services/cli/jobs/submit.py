@@ -56,7 +56,7 @@ COUNT_MAX = 10_000_000
 @click.option("--attempts-max", type=int, help="Attempts that may fail before the job does.")
 @click.option("--depends-on", multiple=True, metavar="JOB", help="Runs after it; repeat.")
 @click.option("--not-before", metavar="TIME", help="Earliest start, as 2026-03-01T12:00:00Z.")
-@click.option("--deadline", metavar="TIME", help="When it should be done; shown, not enforced.")
+@click.option("--deadline", metavar="TIME", help="When it should be done; ranks it, ends nothing.")
 @click.option("--id", "job_id", help="The job's id; the same id again is the same job.")
 @click.option("--idempotency-key", help="The same key of a tenant is the same job, for ever.")
 @click.option("--count", type=click.IntRange(1, COUNT_MAX), help="That many such jobs.")

@@ -227,7 +227,7 @@ class Rooms:
 
 
 @lru_cache(maxsize=REMAINDERS_MAX)
-def _remainder(gpu: bool, size: Resources, free: Resources) -> Remainder:  # noqa: FBT001 - a tuple's
+def _remainder(gpu: bool, size: Resources, free: Resources) -> Remainder:  # noqa: FBT001 - field
     share = free[0] / size[0] if size[0] > 0 else 0.0
     for at in (1, 2):
         if size[at] != UNCOUNTED and free[at] < size[at]:

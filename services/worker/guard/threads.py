@@ -65,7 +65,7 @@ class _Call(Generic[T]):
         """Make the call, in its own thread, and say so in the loop's."""
         try:
             self._value = self._call()
-        except BaseException as error:  # noqa: BLE001 - `result` raises it
+        except BaseException as error:  # noqa: BLE001 - kept for who waits, and raised there
             self._error = error
         with suppress(RuntimeError):  # the loop has ended: nobody waits
             from_thread.run_sync(self._end, token=loop)
