@@ -163,7 +163,7 @@ class Attempts:
     def _no_room(self) -> str:
         if self._draining:
             return "draining"
-        return self._refusing or f"all {self._slots} slots are taken"
+        return self._refusing or f"{len(self._in_slots)} of {self._slots} slots taken"
 
     def signal(self, job: JobId, attempt: int, action: Action) -> None:
         """Do what is asked of an attempt."""

@@ -178,9 +178,7 @@ def test_a_ready_queue_is_a_sorted_list(changes: list[tuple[str, int, float, Nee
                 model.pop(job, None)
             case _:
                 for line in ready.lines():
-                    walk = ready.ordered(line)
-                    next(walk, None)
-                    walk.close()
+                    next(ready.ordered(line), None)
         expected: dict[Need, list[tuple[float, int, JobId]]] = {}
         for waiting, (needed, rank, job_no) in model.items():
             expected.setdefault(needed, []).append((rank, job_no, waiting))

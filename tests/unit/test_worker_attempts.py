@@ -139,7 +139,7 @@ class TestSlots:
             await gates.begun("b")
             gates.end("a", MADE)
             gates.end("b", MADE)
-        assert event.fact == Declined(node=N1, attempt=1, reason="all 2 slots are taken")
+        assert event.fact == Declined(node=N1, attempt=1, reason="2 of 2 slots taken")
         assert sorted(site.executor.begun) == [("a", 1), ("b", 1)]
 
     async def test_a_slot_that_was_left_is_filled_again(self, site: Site, gates: Gates) -> None:
