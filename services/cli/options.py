@@ -11,6 +11,7 @@ from msgspec import NODEFAULT, Struct
 
 from services.cli import settings
 from services.cli.invocation import Invocation
+from services.config import Timeouts
 
 S = TypeVar("S", bound=Struct)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,7 +41,12 @@ def load_settings(
     defaults: Mapping[str, object],
 ) -> S:
     """Return the settings of the service `name` from all their sources; see `settings.load`."""
-    table = {} if invocation.config is None else settings.read_table(invocation.config, name)
+    table: Mapping[str, object] = {}
+    common: Mapping[str, object] = {}
+    if invocation.config is not None:
+        table = settings.read_table(invocation.config, name)
+        if issubclass(kind, Timeouts):
+            common = settings.read_table(invocation.config, settings.COMMON)
     return settings.load(
         kind,
         settings.Sources(
@@ -48,6 +54,7 @@ def load_settings(
             environment=invocation.environment,
             table=table,
             table_name=name,
+            common=common,
             defaults=defaults,
         ),
     )

@@ -5,18 +5,21 @@ value came from, what was given and what is allowed.
 """
 
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import msgspec
 from msgspec import Struct, inspect
 
+from services.config import Timeouts
 from services.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "FFRTMP_"
-TABLES = ("up", "worker", "scheduler", "projector")
-"""What a settings file may have: one table a service, and one for `ffrtmp up`."""
+COMMON = "timeouts"
+TABLES = ("up", "worker", "scheduler", "projector", COMMON)
+"""What a settings file may have: one table a service, one for `ffrtmp up`, and one for what all
+services share."""
 TOML_BYTES_MAX = 1024 * 1024
 """Longest settings file."""
 
@@ -33,6 +36,8 @@ class Sources(Struct, frozen=True, kw_only=True):
     table: Mapping[str, object] = {}
     """One table of the TOML file, by field name."""
     table_name: str = ""
+    common: Mapping[str, object] = {}
+    """The table of the settings that all services share; a service's own table is stronger."""
     defaults: Mapping[str, object] = {}
     """What this command puts in the place of the struct's own defaults."""
 
@@ -66,12 +71,8 @@ def read_table(path: Path, name: str) -> dict[str, object]:
 def load(kind: type[S], sources: Sources) -> S:
     """Return the settings of `kind`. Raises ConfigurationError for the first that cannot work."""
     known = {field.name: field for field in msgspec.structs.fields(kind)}
-    strangers = sorted(set(sources.table) - set(known))
-    if strangers:
-        raise ConfigurationError(
-            f"[{sources.table_name}] {strangers[0]}: unknown setting; "
-            f"allowed: {', '.join(sorted(known))}"
-        )
+    _refuse_strangers(sources.table, sources.table_name, known)
+    _refuse_strangers(sources.common, COMMON, Timeouts.__struct_fields__)
     values: dict[str, Any] = {}
     for name, field in known.items():
         given = next(_given(name, sources), None)
@@ -82,6 +83,14 @@ def load(kind: type[S], sources: Sources) -> S:
                 f"{name}: not given; give --{name.replace('_', '-')} or {variable(name)}"
             )
     return kind(**values)
+
+
+def _refuse_strangers(table: Mapping[str, object], name: str, known: Collection[str]) -> None:
+    strangers = sorted(set(table) - set(known))
+    if strangers:
+        raise ConfigurationError(
+            f"[{name}] {strangers[0]}: unknown setting; allowed: {', '.join(sorted(known))}"
+        )
 
 
 def variable(name: str) -> str:
@@ -103,6 +112,8 @@ def _given(name: str, sources: Sources) -> Iterator[tuple[str, object]]:
         yield variable(name), text
     if name in sources.table:
         yield f"[{sources.table_name}] {name}", sources.table[name]
+    if name in sources.common:
+        yield f"[{COMMON}] {name}", sources.common[name]
     if name in sources.defaults:
         yield f"default of {name}", sources.defaults[name]
 

@@ -114,8 +114,20 @@ def test_a_file_that_is_no_toml_or_no_file_or_no_table_is_refused_by_name(tmp_pa
     with pytest.raises(ConfigurationError) as caught:
         settings.read_table(file, "worker")
     assert str(caught.value) == (
-        f"{file}: 'wrker' is read by nobody; allowed: [up], [worker], [scheduler], [projector]"
+        f"{file}: 'wrker' is read by nobody; allowed: [up], [worker], [scheduler], [projector], "
+        "[timeouts]"
     )
+
+
+def test_time_outs_are_given_once_for_all_and_a_service_may_differ() -> None:
+    shared = {"node_dead_s": 60.0, "stall_s": 90.0}
+    sources = Sources(table={"stall_s": 5.0}, table_name="scheduler", common=shared)
+    found = settings.load(SchedulerSettings, sources)
+    assert (found.node_dead_s, found.stall_s) == (60.0, 5.0)
+    with pytest.raises(ConfigurationError, match=r"\[timeouts\] slots: unknown setting; allowed: "):
+        settings.load(SchedulerSettings, Sources(common={"slots": 2}))
+    with pytest.raises(ConfigurationError, match=r"given: -1 by \[timeouts\] stall_s; allowed: "):
+        settings.load(SchedulerSettings, Sources(common={"stall_s": -1}))
 
 
 @pytest.mark.parametrize("kind", [WorkerSettings, SchedulerSettings, ProjectorSettings])
