@@ -78,7 +78,8 @@ class Placement(Struct, frozen=True, kw_only=True, omit_defaults=True):
     runner_up: str = ""
     """The next best node; empty when there was none."""
     score: float = 0.0
-    """What the node was chosen by: free share, plus relative speed, less 1 for a GPU not needed."""
+    """What the node was chosen by: free share, plus relative speed, less 1 for a GPU not needed,
+    less half the share of its CPU that is busy."""
     speed: float = 0.0
     """Seconds of media it has made per second at work of this kind, in the mean; 0: not known."""
 

@@ -5,6 +5,7 @@ Of the nodes that can take a job those with most left are compared by a score; e
     score = free share of the scarcest resource
           + speed at this kind of work, as a share of the fastest of them
           - 1 if it has a GPU and the job does not want one
+          - half the share of its CPU that is busy, as its last heartbeat says
 
 A node whose speed at it is not known counts as the fastest: so it is tried.
 """
@@ -27,6 +28,8 @@ from services.scheduler.state.rooms import Remainder, Room, Rooms
 from services.scheduler.state.speed import kind_of
 from services.scheduler.state.world import World
 
+LOAD_WEIGHT = 0.5
+"""What runs for the fleet counts in the free share already; this is for what else keeps it busy."""
 PASS_JOBS_MAX = 1_000
 """Most jobs given out in one pass; the next pass follows at once."""
 COMPARED_MAX = 8
@@ -130,14 +133,16 @@ class _Search:
         kind = kind_of(state.terms.spec)
         speeds = [self._world.speeds.of(node, kind) for node, _ in nodes]
         fastest = max(speeds)
+        loads = self._world.loads
         return [
             (
                 left.free_share
                 + (speed / fastest if speed else 1.0)
-                - (left.gpu and not self._gpu_wanted),
+                - (left.gpu and not self._gpu_wanted)
+                - LOAD_WEIGHT * loads.get(node, 0.0),
                 speed,
             )
-            for (_, left), speed in zip(nodes, speeds, strict=True)
+            for (node, left), speed in zip(nodes, speeds, strict=True)
         ]
 
 

@@ -106,9 +106,10 @@ class Show:
         entries += [Entry(self._pen.write(subject, fact)) for fact in facts[1:]]
         return (await self.backbone.ledger.append(entries))[-1]
 
-    async def beat(self, node: NodeId) -> None:
+    async def beat(self, node: NodeId, cpu_percent: float = 0.0) -> None:
         """Send a heartbeat of `node`, or lose it."""
-        beat = self._pen.write(subjects.telemetry_of_node(node), Heartbeat(epoch=1))
+        fact = Heartbeat(epoch=1, cpu_percent=cpu_percent)
+        beat = self._pen.write(subjects.telemetry_of_node(node), fact)
         if self.line.up:
             await self.backbone.telemetry.append([Entry(beat)])
 
@@ -154,6 +155,7 @@ class Puppet:
         self.node = NodeId(name)
         self.takes_s = takes_s
         self.fails: Callable[[], bool] = lambda: False
+        self.cpu_percent = 0.0
         self.mute = False
         """It runs, and nobody hears it."""
         self.signals: list[Signal] = []
@@ -198,7 +200,7 @@ class Puppet:
     async def _beat(self) -> None:
         while True:
             if not self.mute:
-                await self.show.beat(self.node)
+                await self.show.beat(self.node, self.cpu_percent)
             await anyio.sleep(self.show.settings.heartbeat_s)
 
     async def _follow(self, after: int, tasks: anyio.abc.TaskGroup) -> None:

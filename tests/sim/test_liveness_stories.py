@@ -36,6 +36,19 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
     return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
 
 
+async def test_of_nodes_with_the_same_room_the_less_busy_one_is_chosen() -> None:
+    show = Show(SETTINGS)
+    first, second = Puppet(show, "n1"), Puppet(show, "n2")
+    first.cpu_percent = 95.0
+    async with playing(show, first, second):
+        for job in ("a", "b", "c"):
+            await anyio.sleep(6)
+            await show.submit(job)
+        await show.until(Completed, 3)
+    assert first.began == []
+    assert [job for job, _ in second.began] == ["a", "b", "c"]
+
+
 class TestDisconnects:
     async def test_what_a_killed_node_ran_is_lost_two_seconds_later(self) -> None:
         show = Show(SETTINGS)

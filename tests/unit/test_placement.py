@@ -97,6 +97,13 @@ class TestNodes:
             ("f", "n2"),
         ]
 
+    def test_of_equal_nodes_the_less_busy_one_comes_first_as_far_as_room_allows(self) -> None:
+        told = fleet(n1=2, n2=2)
+        told.world.loads |= {NodeId("n1"): 0.9, NodeId("n2"): 0.1}
+        for job in "abc":
+            told.submit(job)
+        assert pairs(place(told.world, T0)) == [("a", "n2"), ("b", "n1"), ("c", "n2")]
+
     def test_a_job_that_no_free_node_can_run_does_not_block_those_behind_it(self) -> None:
         told = fleet(n1=2)
         told.submit("stuck", noop(queue="live", requires=["gpu"]))

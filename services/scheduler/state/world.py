@@ -58,6 +58,9 @@ class World:
         self._offers: dict[NodeId, Room] = {}
         """What these would have room for if they were empty."""
         self.speeds = Speeds()
+        self.loads: dict[NodeId, float] = {}
+        """Share of each node's CPU that is busy, as far as it was heard: not of the ledger, so it
+        only weighs nodes that could all have the job."""
         self.turns = Turns(policy.shares)
         self.dependents: dict[JobId, dict[JobId, None]] = {}
         """Which pending jobs wait for a job."""
@@ -216,6 +219,7 @@ class World:
         node = self.nodes[node_id] = node_state.evolve(self.node(node_id), recorded)
         if node.status is NodeStatus.REMOVED:
             self.speeds.forget(node_id)
+            self.loads.pop(node_id, None)
         self._offer_anew(node_id)
 
     def _rank_anew(self, policy: Policy) -> None:

@@ -16,6 +16,7 @@ from events import subjects
 from events.ids import NodeId
 from events.node import Lost, NodeFact, Recovered, Suspected
 from events.state.node import Node, NodeStatus
+from events.telemetry import Heartbeat
 from services.backbone import Backbone
 from services.bus.peers import told_of_worker
 from services.clock import Clock, Pen
@@ -180,7 +181,10 @@ class Liveness:
             async for batch in batches:
                 now_s = self._clock.monotonic_s()
                 for recorded in batch:
-                    self._signs.beat(subjects.node_of_telemetry(recorded.subject), now_s)
+                    node = subjects.node_of_telemetry(recorded.subject)
+                    self._signs.beat(node, now_s)
+                    if isinstance(recorded.fact, Heartbeat) and node in self._world.nodes:
+                        self._world.loads[node] = recorded.fact.cpu_percent / 100
 
     async def _hear_server(self) -> None:
         async with self._bus.listen(subjects.SERVER_EVENTS) as messages:
