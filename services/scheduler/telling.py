@@ -100,7 +100,7 @@ class Told:
 
     def apply(self, recorded: Recorded) -> None:
         """Take note of a fact that the world has folded."""
-        if type(recorded.fact) not in _TURNS:
+        if type(recorded.fact) not in _TURNS or not subjects.is_job(recorded.subject):
             return
         job = subjects.job_of(recorded.subject)
         held = self._world.job(job)
