@@ -21,7 +21,12 @@ from tests.acceptance.ffmpeg.encoding import looked_at
 from tests.acceptance.waiting import alive, outlast, until
 from tests.fleet import Fleet, fleet
 
-pytestmark = [pytest.mark.anyio, pytest.mark.acceptance, pytest.mark.nats]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.acceptance,
+    pytest.mark.nats,
+    pytest.mark.timeout(900),
+]
 
 OUTAGE_S = 60.0
 PAUSE_S = 30.0
