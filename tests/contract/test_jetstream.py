@@ -336,6 +336,19 @@ async def test_who_waits_for_an_answer_learns_at_once_that_the_connection_broke(
         await server.start()
 
 
+async def test_a_socket_that_is_closed_underneath_drops_what_is_sent(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(_: bytes) -> None:
+        raise RuntimeError("the handler is closed")
+
+    transport = connection.client._transport  # pyright: ignore[reportPrivateUsage] # the socket's
+    monkeypatch.setattr(transport, "write", closed)
+    assert not connection.send(publish("anywhere", b""))
+    with pytest.raises(LogUnavailable, match="the connection to NATS is broken"):
+        await connection.ask("anywhere", b"", timeout_s=5.0)
+
+
 async def test_a_service_answers_again_after_a_restart_of_the_server(
     server: NatsServer, connection: Connection
 ) -> None:

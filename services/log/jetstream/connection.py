@@ -62,15 +62,19 @@ class _RawClient(Client):
         else:
             handler(subject, reply, data, headers)
 
-    def send_raw(self, wire: bytes) -> None:
+    def send_raw(self, wire: bytes) -> bool:
         if not self._pending and self._transport is not None:
-            self._transport.write(wire)  # nothing is before it: no need to wake the flusher
-            return
+            try:
+                self._transport.write(wire)  # nothing is before it: no need to wake the flusher
+            except RuntimeError:  # uvloop's word for a socket that is closed, as we will be told
+                return False
+            return True
         self._pending.append(wire)
         self._pending_data_size += len(wire)
         queue = self._flush_queue
         if queue is not None and queue.empty():
             queue.put_nowait(Future())
+        return True
 
     def forget_unsent(self) -> None:
         self._pending.clear()
@@ -136,8 +140,7 @@ class Connection:
         """Hand complete protocol messages to the connection; False: it is down, nothing happens."""
         if not self._client.is_connected:
             return False
-        self._client.send_raw(wire)
-        return True
+        return self._client.send_raw(wire)
 
     @contextmanager
     def taking_over(self, subject: str, on_message: OnMessage) -> Generator[None]:
@@ -204,8 +207,9 @@ class Connection:
         token = reply.encode()
         answer: Future[_Reply] = Future()
         self._asked[token] = answer
-        self._client.send_raw(publish(subject, body, reply=reply, headers=headers))
         try:
+            if not self._client.send_raw(publish(subject, body, reply=reply, headers=headers)):
+                raise LogUnavailable(f"{subject}: the connection to NATS is broken")
             with anyio.fail_after(timeout_s):
                 data, block = await answer
         except TimeoutError as error:
@@ -233,7 +237,8 @@ class Connection:
     async def leave(self) -> None:
         """Close the connection for good."""
         self._leaving = True
-        await self._client.close()
+        with suppress(RuntimeError):  # uvloop's word for a socket that is closed already
+            await self._client.close()
         await self._client.close_transport()
 
     async def lost(self) -> None:
